@@ -1,0 +1,23 @@
+//! References to secrets, the stores that they are read from, and values that cannot leak.
+//!
+//! A definition holds [`SecretRef`]s, never values. [`Stores`] reads one through the [`SecretStore`] that its name
+//! selects and answers a [`SecretValue`], which is zeroed when dropped and has no `Debug`, `Display`, `Clone` or
+//! `Serialize`. Nothing here caches: a value is read when a login needs it.
+
+mod env;
+mod error;
+mod file;
+mod memory;
+mod reference;
+mod spec;
+mod stores;
+mod value;
+
+pub use env::EnvStore;
+pub use error::SecretError;
+pub use file::FileStore;
+pub use memory::MemoryStore;
+pub use reference::{MalformedReference, SecretPath, SecretRef};
+pub use spec::{StoreSpec, UnknownStoreSpec};
+pub use stores::{ReadError, SecretStore, Stores};
+pub use value::SecretValue;

@@ -1,0 +1,7 @@
+use hybrid_runner_secrets::SecretValue;
+
+fn deserialize<T: serde::de::DeserializeOwned>() {}
+
+fn main() {
+    deserialize::<SecretValue>();
+}
