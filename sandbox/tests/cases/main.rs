@@ -1,0 +1,5 @@
+//! What an independent client sees of the simulated org.
+
+mod client;
+mod members;
+mod server;
