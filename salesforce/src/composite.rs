@@ -1,0 +1,293 @@
+//! Describes, up to 25 a call.
+//!
+//! `/composite` answers 200 whatever its parts answer, and counts as one request (research: salesforce_api.md §1.2). A
+//! call is read whole, taken apart without copying, and each part goes straight through [`Describe`] and [`Mapper`]: what
+//! leaves a batch are tables, not answers.
+
+mod size;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hybrid_runner_connector::Reason;
+use serde::de::{SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::value::RawValue;
+
+use crate::auth::Session;
+use crate::config::ApiVersion;
+use crate::describe::Describe;
+use crate::http::{Call, CallError, Class, ErrorCode, InBrackets, Retry, classify, reason_for};
+use crate::listing::ListedObject;
+use crate::map::{Mapped, Mapper};
+
+pub(crate) use size::BatchSize;
+
+/// The most parts of a call (Salesforce's limit).
+pub(crate) const MAX_PARTS: usize = 25;
+
+/// The largest describe, in bytes (CONTRACTS §4): twenty times the largest recorded one. Above it that object fails.
+const MAX_DESCRIBE: usize = 8 * 1024 * 1024;
+
+/// How often an object is asked for whose describe cannot be read, and one that Salesforce fails to make.
+const TRIES_UNREADABLE: u32 = 2;
+const TRIES_PASSING: u32 = 4;
+
+/// What became of a batch.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// An answer for each object, in order, and how long Salesforce took.
+    Objects { outcomes: Vec<ObjectOutcome>, took: Duration },
+    /// The session is not accepted any more; nothing was read.
+    Session(CallError),
+    /// No answer, or not one that can be used; a smaller batch may do better.
+    Smaller(CallError),
+    /// The run cannot go on.
+    Failed(CallError),
+}
+
+/// What became of one object.
+#[derive(Debug)]
+pub(crate) enum ObjectOutcome {
+    /// Its table.
+    Table(Mapped),
+    /// It cannot be read.
+    Failed(ObjectFailure),
+    /// It may be read when asked for alone, this often at most.
+    Again { failure: ObjectFailure, tries: u32 },
+}
+
+/// Why an object cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ObjectFailure {
+    pub(crate) reason: Reason,
+    pub(crate) detail: String,
+}
+
+impl ObjectFailure {
+    fn new(reason: Reason, detail: impl fmt::Display) -> Self {
+        Self { reason, detail: detail.to_string() }
+    }
+
+    /// The failure of the only object of a call that failed.
+    pub(crate) fn of_call(error: &CallError) -> Self {
+        match error {
+            CallError::TooLarge { .. } => Self::new(Reason::DescribeTooLarge, "its describe is larger than 32 MiB"),
+            _ => Self::new(error.reason(), error),
+        }
+    }
+}
+
+/// Reads and maps some objects in one call.
+pub(crate) async fn describe(
+    session: &Session,
+    version: ApiVersion,
+    mapper: &Mapper,
+    objects: &[ListedObject],
+) -> Outcome {
+    if !objects.iter().any(|object| is_api_name(&object.name)) {
+        return Outcome::Objects { outcomes: objects.iter().map(|_| unaskable()).collect(), took: Duration::ZERO };
+    }
+    let path = format!("/services/data/v{version}/composite");
+    let body = match request(version, objects) {
+        Ok(body) => body,
+        Err(_unwritable) => return Outcome::Failed(malformed(session, "cannot be asked for")),
+    };
+    let answer = match session.call(Call::post(&path, "application/json", body), &Retry::READ_SPLITTABLE).await {
+        Ok(answer) => answer,
+        Err(error) if error.class() == Class::Session => return Outcome::Session(error),
+        Err(error) if error.is_size() => return Outcome::Smaller(error),
+        Err(error) => return Outcome::Failed(error),
+    };
+    let parts = match parse(&answer.body) {
+        Ok(parts) => parts,
+        Err(problem) => return Outcome::Smaller(malformed(session, problem)),
+    };
+    let mut outcomes = Vec::with_capacity(objects.len());
+    for (index, object) in objects.iter().enumerate() {
+        let part = parts.iter().find(|part| part.reference_id == reference(index));
+        if let Some(code) = part.and_then(Part::ends_the_run) {
+            let status = CallError::Status {
+                host: session.host().clone(),
+                status: part.map_or(0, |part| part.http_status_code),
+                code,
+                retry_after: None,
+            };
+            let expired = status.class() == Class::Session;
+            return if expired { Outcome::Session(status) } else { Outcome::Failed(status) };
+        }
+        outcomes.push(if is_api_name(&object.name) { read(part, object, mapper) } else { unaskable() });
+        // Some milliseconds of work each: let the thread look after its sockets in between.
+        tokio::task::yield_now().await;
+    }
+    Outcome::Objects { outcomes, took: answer.took }
+}
+
+fn malformed(session: &Session, problem: &'static str) -> CallError {
+    CallError::Protocol { host: session.host().clone(), problem }
+}
+
+/// The body of a call.
+fn request(version: ApiVersion, objects: &[ListedObject]) -> serde_json::Result<Bytes> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Composite {
+        all_or_none: bool,
+        composite_request: Vec<Subrequest>,
+    }
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Subrequest {
+        method: &'static str,
+        url: String,
+        reference_id: String,
+    }
+    let subrequest = |(index, object): (usize, &ListedObject)| Subrequest {
+        method: "GET",
+        url: format!("/services/data/v{version}/sobjects/{}/describe", object.name),
+        reference_id: reference(index),
+    };
+    let named = objects.iter().enumerate().filter(|(_, object)| is_api_name(&object.name));
+    let composite_request = named.map(subrequest).collect();
+    serde_json::to_vec(&Composite { all_or_none: false, composite_request }).map(Bytes::from)
+}
+
+/// The name of a part: letters and digits only.
+fn reference(index: usize) -> String {
+    format!("o{index}")
+}
+
+/// Whether a listed name is one that can stand in a URL: letters, digits and `_`, which is all that Salesforce permits.
+fn is_api_name(name: &str) -> bool {
+    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
+}
+
+/// The outcome of an object with another name. It is not asked for.
+fn unaskable() -> ObjectOutcome {
+    ObjectOutcome::Failed(ObjectFailure::new(
+        Reason::SourceProtocol,
+        "its listed name is no API name (letters, digits and `_`), so it is not asked for",
+    ))
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Part<'a> {
+    #[serde(borrow, default)]
+    body: Option<&'a RawValue>,
+    http_status_code: u16,
+    #[serde(borrow)]
+    reference_id: Cow<'a, str>,
+}
+
+impl Part<'_> {
+    fn code(&self) -> Option<ErrorCode> {
+        self.body.and_then(|body| ErrorCode::of_body(body.get().as_bytes()))
+    }
+
+    /// The code of a part that says that no other part can be read either.
+    fn ends_the_run(&self) -> Option<Option<ErrorCode>> {
+        if self.http_status_code == 200 {
+            return None;
+        }
+        let code = self.code();
+        let used_up = code.as_ref().is_some_and(|code| code.as_str() == "REQUEST_LIMIT_EXCEEDED");
+        (self.http_status_code == 401 || used_up).then_some(code)
+    }
+}
+
+/// Takes an answer apart. The bodies of its parts stay where they are.
+fn parse(answer: &[u8]) -> Result<Vec<Part<'_>>, &'static str> {
+    #[derive(Deserialize)]
+    struct Envelope<'a> {
+        #[serde(borrow, rename = "compositeResponse")]
+        parts: Parts<'a>,
+    }
+    if answer.trim_ascii_start().starts_with(b"<") {
+        return Err("is HTML, not JSON");
+    }
+    let text = str::from_utf8(answer).map_err(|_invalid| "is not UTF-8")?;
+    match serde_json::from_str::<Envelope<'_>>(text) {
+        Ok(envelope) => Ok(envelope.parts.0),
+        Err(error) if error.is_data() => Err("is JSON, but no composite answer"),
+        Err(_syntax) => Err("is not JSON, or was cut short"),
+    }
+}
+
+/// At most [`MAX_PARTS`] parts: an answer of tiny ones would be larger in memory than on the wire.
+struct Parts<'a>(Vec<Part<'a>>);
+
+impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_seq(PartsVisitor).map(Parts)
+    }
+}
+
+struct PartsVisitor;
+
+impl<'de> Visitor<'de> for PartsVisitor {
+    type Value = Vec<Part<'de>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "at most {MAX_PARTS} parts")
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
+        let mut parts = Vec::with_capacity(MAX_PARTS);
+        while let Some(part) = list.next_element()? {
+            if parts.len() == MAX_PARTS {
+                return Err(serde::de::Error::invalid_length(MAX_PARTS + 1, &self));
+            }
+            parts.push(part);
+        }
+        Ok(parts)
+    }
+}
+
+/// What a part says about an object.
+fn read(part: Option<&Part<'_>>, object: &ListedObject, mapper: &Mapper) -> ObjectOutcome {
+    let unreadable = |problem: &dyn fmt::Display| ObjectOutcome::Again {
+        failure: ObjectFailure::new(Reason::SourceProtocol, problem),
+        tries: TRIES_UNREADABLE,
+    };
+    let Some(part) = part else { return unreadable(&"the answer has no part for it") };
+    if part.http_status_code != 200 {
+        return refused(part);
+    }
+    let Some(body) = part.body else { return unreadable(&"its describe is empty") };
+    if body.get().len() > MAX_DESCRIBE {
+        let detail = format!("its describe is {} bytes; the largest accepted is {MAX_DESCRIBE}", body.get().len());
+        return ObjectOutcome::Failed(ObjectFailure::new(Reason::DescribeTooLarge, detail));
+    }
+    let describe = match Describe::parse(body.get().as_bytes()) {
+        Ok(describe) => describe,
+        Err(error) => return unreadable(&format_args!("its describe cannot be read: {error}")),
+    };
+    match mapper.table(object, &describe) {
+        Ok(mapped) => ObjectOutcome::Table(mapped),
+        Err(error) => ObjectOutcome::Failed(ObjectFailure::new(error.reason(), error)),
+    }
+}
+
+/// The failure that a part with an error status is.
+fn refused(part: &Part<'_>) -> ObjectOutcome {
+    let (status, code) = (part.http_status_code, part.code());
+    let advice = match status {
+        403 => ": the user is not permitted to read it",
+        404 => ": it is gone since the listing, or not visible to the user",
+        _ => "",
+    };
+    let failure = ObjectFailure {
+        reason: reason_for(status, code.as_ref()),
+        detail: format!("Salesforce answers HTTP {status}{}{advice}", InBrackets(&code)),
+    };
+    match classify(status, code.as_ref()) {
+        Class::Passing | Class::PassingAfter(_) => ObjectOutcome::Again { failure, tries: TRIES_PASSING },
+        Class::Session | Class::Final => ObjectOutcome::Failed(failure),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,357 @@
+use hybrid_runner_connector::{DefinitionError, Reason};
+use hybrid_runner_openmetadata::workflow::Workflow;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::host::{HostPolicy, LocalHost};
+use crate::listing::{ListedObject, Listing};
+
+const SOAP: &[(&str, &str)] =
+    &[("username", "ana@example.com"), ("password", "secret:/sf/password"), ("securityToken", "secret:/sf/token")];
+
+fn workflow(connection: Value, options: Value) -> Workflow {
+    let mut workflow = json!({
+        "source": {"type": "salesforce", "serviceName": "crm.eu", "serviceConnection": {}, "sourceConfig": {}},
+        "sink": {"type": "metadata-rest", "config": {}},
+    });
+    workflow["source"]["serviceConnection"]["config"] = connection;
+    workflow["source"]["sourceConfig"]["config"] = options;
+    Workflow::from_value(workflow).unwrap()
+}
+
+fn parse(connection: Value, options: Value) -> Result<Config, DefinitionError> {
+    let listed = LocalHost { host: "localhost".into(), port: 8443, ca: None };
+    Config::parse(&workflow(connection, options), &HostPolicy::new(vec![listed]).unwrap())
+}
+
+/// A connection with a SOAP login and the given keys.
+fn soap(more: Value) -> Value {
+    let mut connection: serde_json::Map<_, _> =
+        SOAP.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
+    let Value::Object(more) = more else { panic!("{more}") };
+    connection.extend(more);
+    Value::Object(connection)
+}
+
+fn with(more: Value) -> Result<Config, DefinitionError> {
+    parse(soap(more), json!({"type": "DatabaseMetadata"}))
+}
+
+fn refusal(more: Value) -> (Reason, String, String) {
+    let error = with(more).unwrap_err();
+    let field = error.field.strip_prefix("source.serviceConnection.config").unwrap_or(&error.field);
+    (error.reason, field.trim_start_matches('.').to_owned(), error.detail)
+}
+
+#[test]
+fn a_soap_login_is_read_with_the_peers_defaults() {
+    let config = with(json!({"type": "Salesforce", "salesforceApiVersion": "42.0"})).unwrap();
+    let Auth::Soap { host, version, username, password, token } = &config.auth else { panic!("{config:?}") };
+    assert_eq!(host.to_string(), "login.salesforce.com");
+    assert_eq!((version.to_string().as_str(), username.as_str()), ("42.0", "ana@example.com"));
+    assert_eq!(password.to_string(), "secret:/sf/password");
+    assert_eq!(token.as_ref().unwrap().to_string(), "secret:/sf/token");
+    assert_eq!(config.api_version, Some(ApiVersion::new(42)));
+    assert_eq!((config.threads, &config.ca), (None, &None));
+    assert_eq!(config.naming.table_fqn("Account"), "\"crm.eu\".default.salesforce.Account");
+    assert_eq!(config.without_effect, Vec::<String>::new());
+    assert_eq!(config.auth.secrets().len(), 2);
+}
+
+#[test]
+fn an_empty_security_token_means_the_password_alone() {
+    let config = with(json!({"securityToken": ""})).unwrap();
+    assert!(matches!(config.auth, Auth::Soap { token: None, .. }), "{config:?}");
+}
+
+#[test]
+fn the_first_complete_login_in_the_peers_order_is_chosen() {
+    let oauth = json!({"consumerKey": "key", "consumerSecret": "secret:/sf/secret", "salesforceDomain": "Acme.My"});
+    let config = with(oauth.clone()).unwrap();
+    assert!(matches!(config.auth, Auth::Soap { .. }));
+    let unused = ["consumerKey", "consumerSecret"].map(|key| format!("source.serviceConnection.config.{key}"));
+    assert_eq!(config.without_effect, unused);
+
+    let config = parse(oauth, json!({})).unwrap();
+    let Auth::ClientCredentials { host, consumer_key, consumer_secret } = &config.auth else { panic!("{config:?}") };
+    assert_eq!((host.to_string().as_str(), consumer_key.as_str()), ("acme.my.salesforce.com", "key"));
+    assert_eq!(consumer_secret.to_string(), "secret:/sf/secret");
+}
+
+#[test]
+fn client_credentials_need_the_orgs_own_domain() {
+    for domain in [json!(null), json!("login"), json!("TEST")] {
+        let oauth = json!({"consumerKey": "k", "consumerSecret": "secret:/s", "salesforceDomain": domain});
+        let error = parse(oauth, json!({})).unwrap_err();
+        assert_eq!(error.field, "source.serviceConnection.config.salesforceDomain");
+        assert!(error.detail.contains("My Domain only"), "{error}");
+    }
+    let local = json!({"consumerKey": "k", "consumerSecret": "secret:/s", "salesforceDomain": "localhost"});
+    assert_eq!(parse(local, json!({})).unwrap().auth.host().port(), 8443);
+}
+
+#[test]
+fn a_login_of_a_later_release_is_refused_by_name() {
+    let (user, password) = (json!("ana"), json!("secret:/p"));
+    for (connection, name) in [
+        (json!({"connectionArguments": {"session_id": "secret:/s", "instance_url": "https://a"}}), "existing session"),
+        (json!({"username": user, "password": password, "organizationId": "00D000000000001"}), "organization id"),
+        (
+            json!({"username": user, "password": password, "consumerKey": "k", "consumerSecret": "secret:/s"}),
+            "username-password",
+        ),
+        (
+            json!({"username": user, "consumerKey": "k", "connectionArguments": {"privatekey": "secret:/k"}}),
+            "JWT bearer",
+        ),
+    ] {
+        let error = parse(connection, json!({})).unwrap_err();
+        assert!(error.detail.contains(name) && error.detail.contains("not supported yet"), "{error}");
+    }
+}
+
+#[test]
+fn an_incomplete_login_says_what_is_there_and_what_is_missing() {
+    let error = parse(json!({"username": "ana", "password": "secret:/p", "consumerKey": ""}), json!({})).unwrap_err();
+    assert_eq!(
+        error.detail,
+        "no login can be chosen: given is username, password; missing for a SOAP login: securityToken; missing for \
+         OAuth client credentials: consumerKey, consumerSecret"
+    );
+    let error = parse(json!({}), json!({})).unwrap_err();
+    assert!(error.detail.contains("given is nothing"), "{error}");
+}
+
+#[test]
+fn a_literal_in_any_credential_field_is_refused_without_being_repeated() {
+    for path in CREDENTIAL_FIELDS {
+        for literal in [json!("hunter2"), json!(4711), json!(["hunter2"])] {
+            let more = match path.split_once('.') {
+                Some((parent, key)) => json!({parent: {key: literal}}),
+                None => json!({*path: literal}),
+            };
+            let (reason, field, detail) = refusal(more);
+            assert_eq!((reason, field.as_str()), (Reason::LiteralSecret, *path));
+            assert!(!detail.contains("hunter2") && !detail.contains("4711"), "{detail}");
+            assert!(detail.contains("reference"), "{detail}");
+        }
+    }
+}
+
+#[test]
+fn a_malformed_reference_is_refused_without_being_repeated() {
+    let (reason, field, detail) = refusal(json!({"password": "secret:/sf/../hunter2"}));
+    assert_eq!((reason, field.as_str()), (Reason::BadDefinition, "password"));
+    assert!(!detail.contains("hunter2"), "{detail}");
+}
+
+#[test]
+fn a_reference_in_any_other_field_is_refused() {
+    for (more, expected) in [
+        (json!({"username": "secret:/sf/user"}), "username"),
+        (json!({"consumerKey": " secret:/sf/key"}), "consumerKey"),
+        (json!({"salesforceDomain": "secret:/sf/domain"}), "salesforceDomain"),
+        (json!({"sobjectNames": ["Account", "secret:/sf/x"]}), "sobjectNames[1]"),
+        (json!({"connectionArguments": {"proxies": {"https": "secret:/p"}}}), "connectionArguments.proxies.https"),
+        (json!({"connectionOptions": {"objects": "secret:/p"}}), "connectionOptions.objects"),
+    ] {
+        let (reason, field, detail) = refusal(more);
+        assert_eq!((reason, field.as_str()), (Reason::BadDefinition, expected));
+        assert!(detail.contains("only these fields take one: password, securityToken"), "{detail}");
+    }
+    let filter = json!({"tableFilterPattern": {"includes": ["secret:/inert"]}});
+    assert!(parse(soap(filter.clone()), filter).is_ok());
+}
+
+#[test]
+fn an_unknown_key_is_refused_and_the_near_one_named() {
+    for (more, field, near) in [
+        (json!({"salesforceDomian": "login"}), "salesforceDomian", "salesforceDomain"),
+        (json!({"sObjectNames": ["Account"]}), "sObjectNames", "sobjectNames"),
+        (json!({"sslConfig": {"caCertificat": "x"}}), "sslConfig.caCertificat", "caCertificate"),
+        (json!({"username": null, "usrname": "u"}), "usrname", "username"),
+    ] {
+        let (reason, refused, detail) = refusal(more);
+        assert_eq!((reason, refused.as_str()), (Reason::BadDefinition, field));
+        assert!(detail.contains(near), "{detail}");
+    }
+}
+
+#[test]
+fn a_hostile_domain_is_refused_naming_the_field() {
+    for domain in ["evil.example/#", "a@b", "login?x=", "169.254.169.254", "login.salesforce.com.evil.example", "a."] {
+        let (reason, field, detail) = refusal(json!({"salesforceDomain": domain}));
+        assert_eq!((reason, field.as_str()), (Reason::BadDefinition, "salesforceDomain"), "{domain}");
+        assert!(!detail.contains(domain), "{detail}");
+    }
+}
+
+#[test]
+fn versions_are_accepted_as_people_write_them() {
+    for (given, rest, login) in [
+        (json!("42.0"), Some(42), 42),
+        (json!("v64.0"), Some(64), 64),
+        (json!(66), Some(66), 64),
+        (json!(65.0), Some(65), 64),
+        (json!("67"), Some(67), 64),
+        (json!(""), None, 64),
+        (json!(null), None, 64),
+    ] {
+        let config = with(json!({"salesforceApiVersion": given})).unwrap();
+        assert_eq!(config.api_version, rest.map(ApiVersion::new), "{given}");
+        let Auth::Soap { version, .. } = config.auth else { panic!() };
+        assert_eq!(version, ApiVersion::new(login), "{given}");
+    }
+    for given in [json!("37.0"), json!("latest"), json!("64.1"), json!(64.5), json!("-1"), json!(true), json!("64.0/x")]
+    {
+        let (_, field, detail) = refusal(json!({"salesforceApiVersion": given}));
+        assert_eq!(field, "salesforceApiVersion");
+        assert!(detail.contains("accepted: a version from 38.0 on"), "{detail}");
+    }
+}
+
+#[test]
+fn options_of_ours_are_checked_and_the_login_version_is_used() {
+    let config = with(json!({"connectionOptions": {
+        "loginApiVersion": "60.0", "objects": "all", "companions": "true", "fullRefreshDays": "7",
+    }}))
+    .unwrap();
+    assert!(matches!(config.auth, Auth::Soap { version, .. } if version == ApiVersion::new(60)));
+    assert_eq!(config.without_effect, Vec::<String>::new());
+    for (key, value) in [
+        ("loginApiVersion", "65.0"),
+        ("objects", "some"),
+        ("companions", "no"),
+        ("apiReservePercent", "101"),
+        ("fullRefreshDays", "0"),
+    ] {
+        let (_, field, detail) = refusal(json!({"connectionOptions": {key: value}}));
+        assert_eq!(field, format!("connectionOptions.{key}"));
+        assert!(detail.contains("accepted: "), "{detail}");
+    }
+    let (_, field, _) = refusal(json!({"connectionOptions": {"apiBudgetCalls": 100}}));
+    assert_eq!(field, "connectionOptions.apiBudgetCalls");
+}
+
+#[test]
+fn options_that_change_nothing_are_named_only_when_set_to_other_than_their_default() {
+    let connection = soap(json!({
+        "organizationId": "00D000000000001",
+        "connectionOptions": {"objects": "custom", "theirs": "x"},
+        "connectionArguments": {"proxies": {"https": "http://proxy:3128"}},
+        "sslConfig": {"caCertificate": "secret:/ca", "sslKey": "secret:/key"},
+        "tableFilterPattern": {"excludes": ["x"]},
+        "schemaFilterPattern": {"excludes": []},
+        "supportsMetadataExtraction": false,
+    }));
+    let options = json!({
+        "type": "DatabaseMetadata", "includeTags": true, "includeViews": false, "markDeletedTables": false,
+        "threads": 8, "useFqnForFiltering": true, "queryLogDuration": 1,
+    });
+    let config = parse(connection, options).unwrap();
+    assert_eq!(config.threads, Some(8));
+    assert_eq!(config.ca.as_ref().unwrap().to_string(), "secret:/ca");
+    let connection = |key: &str| format!("source.serviceConnection.config.{key}");
+    assert_eq!(
+        config.without_effect,
+        [
+            connection("connectionArguments.proxies"),
+            connection("connectionOptions.objects"),
+            connection("connectionOptions.theirs"),
+            connection("organizationId"),
+            connection("sslConfig.sslKey"),
+            connection("supportsMetadataExtraction"),
+            connection("tableFilterPattern"),
+            "source.sourceConfig.config.includeViews".to_owned(),
+        ]
+    );
+}
+
+#[test]
+fn another_kind_of_source_is_refused() {
+    let mut workflow = workflow(soap(json!({})), json!({}));
+    workflow.source.kind = "snowflake".to_owned();
+    let error = Config::parse(&workflow, &HostPolicy::default()).unwrap_err();
+    assert_eq!((error.reason, error.field.as_str()), (Reason::SourceUnknown, "source.type"));
+}
+
+#[test]
+fn an_invalid_pattern_is_refused_before_anything_is_contacted() {
+    for (filter, list) in
+        [("tableFilterPattern", "includes"), ("schemaFilterPattern", "excludes"), ("databaseFilterPattern", "includes")]
+    {
+        let error = parse(soap(json!({})), json!({filter: {list: ["ok", "("]}})).unwrap_err();
+        assert_eq!(error.field, format!("source.sourceConfig.config.{filter}.{list}[1]"));
+        assert_eq!(error.reason, Reason::BadDefinition);
+    }
+}
+
+fn listing(names: &[&str]) -> Listing {
+    let object = |name: &&str| ListedObject { name: (*name).to_owned(), ..ListedObject::default() };
+    Listing { objects: names.iter().map(object).collect() }
+}
+
+const NAMES: &[&str] = &["Contact", "Account", "AccountHistory", "My_Account__c"];
+
+fn select(more: Value, options: Value) -> Selection {
+    parse(soap(more), options).unwrap().scope.select(&listing(NAMES)).unwrap()
+}
+
+fn names(selection: &Selection) -> Vec<&str> {
+    selection.in_scope.iter().map(|object| object.name.as_str()).collect()
+}
+
+#[test]
+fn everything_listed_is_in_scope_by_default() {
+    let selection = select(json!({"sobjectNames": []}), json!({}));
+    assert_eq!(names(&selection), NAMES);
+    assert_eq!(selection.filtered, 0);
+}
+
+#[test]
+fn object_names_are_corrected_and_unknown_ones_reported() {
+    let wanted = json!({"sobjectNames": ["my_account__C", "Nothing", "Account", "ACCOUNT", "Nothing"],
+                        "sobjectName": "contact"});
+    let selection = select(wanted, json!({"tableFilterPattern": {"excludes": ["contact"]}}));
+    assert_eq!(names(&selection), ["Account", "My_Account__c"]);
+    assert_eq!(selection.filtered, 1);
+    assert_eq!(selection.unknown_names, ["Nothing"]);
+    let corrected = [("my_account__C", "My_Account__c"), ("contact", "Contact")];
+    assert_eq!(selection.corrected, corrected.map(|(given, listed)| (given.to_owned(), listed.to_owned())));
+}
+
+#[test]
+fn table_filters_match_from_the_start_and_excludes_win() {
+    let selection =
+        select(json!({}), json!({"tableFilterPattern": {"includes": ["account"], "excludes": [".*history$"]}}));
+    assert_eq!(names(&selection), ["Account"]);
+    assert_eq!(selection.filtered, 3);
+}
+
+#[test]
+fn filters_see_the_fqn_when_asked_to() {
+    let pattern = json!({"includes": [r#""crm\.eu"\.default\.salesforce\.Account$"#]});
+    let options = json!({"useFqnForFiltering": true, "tableFilterPattern": pattern});
+    assert_eq!(names(&select(json!({}), options)), ["Account"]);
+}
+
+#[test]
+fn a_filtered_database_or_schema_leaves_nothing_in_scope() {
+    for filter in ["databaseFilterPattern", "schemaFilterPattern"] {
+        let selection = select(json!({}), json!({filter: {"excludes": [".*"]}}));
+        assert_eq!((names(&selection).len(), selection.filtered), (0, 4), "{filter}");
+        assert!(!selection.schema);
+        assert_eq!(selection.database, filter == "schemaFilterPattern");
+    }
+}
+
+#[test]
+fn a_committed_name_is_in_scope_only_if_this_definition_would_read_it() {
+    let options = json!({"tableFilterPattern": {"excludes": ["contact"]}});
+    let all = parse(soap(json!({})), options.clone()).unwrap().scope;
+    assert!(all.includes_name("Gone__c").unwrap());
+    assert!(!all.includes_name("ContactHistory").unwrap());
+    let some = parse(soap(json!({"sobjectNames": ["account"]})), options).unwrap().scope;
+    assert!(some.includes_name("Account").unwrap());
+    assert!(!some.includes_name("Gone__c").unwrap());
+}

@@ -1,0 +1,275 @@
+//! Requests to one host: deadlines, caps and retries.
+//!
+//! An [`Http`] speaks to exactly one [`Host`]: it follows no redirect (reqwest would forward headers of ours), and a
+//! path that would move the host is refused when the URL is built. Bodies come compressed and are inflated here, so
+//! that bytes are counted as on the wire, and both sizes are capped. At most a few inflated bodies
+//! exist at a time: an [`Answer`] holds its permit, which bounds memory however many calls are in flight.
+
+mod body;
+mod error;
+mod retry;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use hybrid_runner_connector::Progress;
+use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::{Certificate, Client, Method, StatusCode};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, sleep, timeout};
+use tracing::debug;
+use zeroize::Zeroizing;
+
+use crate::host::Host;
+
+pub(crate) use body::MAX_ANSWER;
+pub(crate) use error::{CallError, Class, ErrorCode, InBrackets, classify, reason_for};
+pub(crate) use retry::Retry;
+
+/// How long a connection may take to be made, TLS included: ten round trips of the slowest satellite link.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a call may take, from sending to the last byte. Salesforce counts requests of 20 s and more against a small
+/// limit, so a healthy one ends long before.
+pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// How long an idle connection is kept. Load balancers in front of Salesforce close theirs after a minute or more.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
+
+/// Inflated bodies at a time. One a core keeps every core busy; more would only cost memory (up to
+/// [`MAX_ANSWER`] each).
+const MAX_INFLATED: usize = 4;
+
+/// What certificates are trusted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Trust<'a> {
+    /// The system's, and these.
+    System(Option<&'a [u8]>),
+    /// Only these: a host that is listed with its CA.
+    Only(&'a [u8]),
+}
+
+/// One host's client.
+#[derive(Debug, Clone)]
+pub(crate) struct Http {
+    client: Client,
+    host: Host,
+    progress: Arc<Progress>,
+    room: Arc<Semaphore>,
+}
+
+/// One request. Not to be printed: it may hold a credential.
+pub(crate) struct Call<'a> {
+    method: Method,
+    path: &'a str,
+    authorization: Option<HeaderValue>,
+    headers: HeaderMap,
+    body: Option<Bytes>,
+    answers: &'static [u16],
+    cap: usize,
+    timeout: Duration,
+}
+
+/// What came back, inflated. Not to be printed: it may hold a session. Drop it before waiting for another one.
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Vec<u8>,
+    /// From sending to the last byte.
+    pub(crate) took: Duration,
+    _room: OwnedSemaphorePermit,
+}
+
+impl<'a> Call<'a> {
+    /// A GET of a path.
+    pub(crate) fn get(path: &'a str) -> Self {
+        Self {
+            method: Method::GET,
+            path,
+            authorization: None,
+            headers: HeaderMap::new(),
+            body: None,
+            answers: &[200],
+            cap: MAX_ANSWER,
+            timeout: CALL_TIMEOUT,
+        }
+    }
+
+    /// A POST of a body to a path.
+    pub(crate) fn post(path: &'a str, content_type: &'static str, body: Bytes) -> Self {
+        let headers = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+        Self { method: Method::POST, headers, body: Some(body), ..Self::get(path) }
+    }
+
+    /// A POST of a body that holds a secret: its memory is zeroed when it was sent for the last time.
+    pub(crate) fn post_secret(path: &'a str, content_type: &'static str, body: Zeroizing<Vec<u8>>) -> Self {
+        Self::post(path, content_type, Bytes::from_owner(body))
+    }
+
+    /// With a header.
+    pub(crate) fn with_header(mut self, name: &'static str, value: &'static str) -> Self {
+        self.headers.insert(name, HeaderValue::from_static(value));
+        self
+    }
+
+    /// With a credential, which is marked so that no log prints it.
+    pub(crate) fn with_authorization(mut self, mut value: HeaderValue) -> Self {
+        value.set_sensitive(true);
+        self.authorization = Some(value);
+        self
+    }
+
+    /// These statuses are answers, not errors: their bodies are read.
+    pub(crate) fn answered_by(mut self, statuses: &'static [u16]) -> Self {
+        self.answers = statuses;
+        self
+    }
+
+    /// The largest body accepted, inflated.
+    pub(crate) fn at_most(mut self, cap: usize) -> Self {
+        self.cap = cap;
+        self
+    }
+}
+
+impl Http {
+    /// A client for one host.
+    ///
+    /// # Errors
+    /// [`CallError::NoClient`]: no crypto provider, no CA certificates, or none in `trust`.
+    pub(crate) fn new(
+        host: Host,
+        trust: Trust<'_>,
+        use_system_proxy: bool,
+        progress: Arc<Progress>,
+    ) -> Result<Self, CallError> {
+        if rustls::crypto::CryptoProvider::get_default().is_none() {
+            return Err(CallError::NoClient { problem: "no rustls crypto provider is installed", source: None });
+        }
+        let unusable = |error| CallError::NoClient {
+            problem: "the CA certificates given for Salesforce are not PEM certificates",
+            source: Some(error),
+        };
+        let certificates = |pem: &[u8]| match Certificate::from_pem_bundle(pem) {
+            Ok(none) if none.is_empty() => Err(CallError::NoClient {
+                problem: "the CA file given for Salesforce holds no PEM certificate",
+                source: None,
+            }),
+            parsed => parsed.map_err(unusable),
+        };
+        let mut builder = Client::builder()
+            .http1_only()
+            .https_only(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .referer(false)
+            // Other crates of the build may turn reqwest's own decoding on.
+            .no_gzip()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(IDLE_TIMEOUT)
+            .user_agent(concat!("hybrid-runner/", env!("CARGO_PKG_VERSION")));
+        if !use_system_proxy {
+            builder = builder.no_proxy();
+        }
+        builder = match trust {
+            Trust::System(None) => builder,
+            Trust::System(Some(pem)) => builder.tls_certs_merge(certificates(pem)?),
+            Trust::Only(pem) => builder.tls_certs_only(certificates(pem)?),
+        };
+        let problem = match trust {
+            Trust::Only(_) => "no TLS client could be built with the certificates of salesforce.hosts (ca)",
+            Trust::System(_) => {
+                "no TLS client could be built; are CA certificates installed (package ca-certificates, or SSL_CERT_FILE)?"
+            }
+        };
+        let client = builder.build().map_err(|error| CallError::NoClient { problem, source: Some(error) })?;
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        let room = Arc::new(Semaphore::new(cores.min(MAX_INFLATED)));
+        Ok(Self { client, host, progress, room })
+    }
+
+    /// The same client for another host that the same certificates are trusted for.
+    pub(crate) fn at(&self, host: Host) -> Self {
+        Self { host, ..self.clone() }
+    }
+
+    /// The only host that it speaks to.
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    /// Sends a request, and again as often as the policy says.
+    pub(crate) async fn call(&self, call: &Call<'_>, retry: &Retry) -> Result<Answer, CallError> {
+        let mut failures = 0;
+        loop {
+            let error = match self.once(call).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            failures += 1;
+            let Some(wait) = retry.wait(failures, &error, fastrand::f64()) else { return Err(error) };
+            debug!(host = %self.host, failures, wait_ms = wait.as_millis(), %error, "request failed, repeated");
+            sleep(wait).await;
+        }
+    }
+
+    async fn once(&self, call: &Call<'_>) -> Result<Answer, CallError> {
+        let sent = Instant::now();
+        let exchange = timeout(call.timeout, self.exchange(call)).await;
+        let received =
+            exchange.map_err(|_elapsed| CallError::Timeout { host: self.host.clone(), after: call.timeout })??;
+        let took = sent.elapsed();
+        // Never closed: the semaphore lives as long as self.
+        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_closed| CallError::WrongHost)?;
+        let body = body::inflate(received.wire, received.encoding, call.cap).map_err(|e| e.at(&self.host))?;
+        Ok(Answer { status: received.status, body, took, _room: room })
+    }
+
+    async fn exchange(&self, call: &Call<'_>) -> Result<Received, CallError> {
+        let url = self.host.url(call.path).map_err(|_refused| CallError::WrongHost)?;
+        let mut request = self
+            .client
+            .request(call.method.clone(), url)
+            .headers(call.headers.clone())
+            .header(ACCEPT_ENCODING, HeaderValue::from_static("gzip"))
+            .header(ACCEPT, HeaderValue::from_static("application/json, text/xml"));
+        if let Some(authorization) = &call.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        if let Some(body) = &call.body {
+            request = request.body(body.clone());
+        }
+        self.progress.add_request();
+        let mut response = request.send().await.map_err(|error| CallError::sending(&self.host, error))?;
+        let status = response.status();
+        if call.answers.contains(&status.as_u16()) {
+            let encoding = body::Encoding::of(response.headers());
+            let wire = body::read(&mut response, call.cap, &self.progress).await.map_err(|e| e.at(&self.host))?;
+            return Ok(Received { status: status.as_u16(), wire, encoding });
+        }
+        Err(self.refusal(status, &mut response).await)
+    }
+
+    /// The error that an unexpected status is. Of its body only a code is kept.
+    async fn refusal(&self, status: StatusCode, response: &mut reqwest::Response) -> CallError {
+        if status.is_redirection() {
+            return CallError::Redirected { host: self.host.clone(), status: status.as_u16() };
+        }
+        let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(seconds);
+        let code = match body::read_start(response, &self.progress).await {
+            Some(start) => ErrorCode::of_body(&start),
+            None => None,
+        };
+        CallError::Status { host: self.host.clone(), status: status.as_u16(), code, retry_after }
+    }
+}
+
+struct Received {
+    status: u16,
+    wire: Vec<u8>,
+    encoding: body::Encoding,
+}
+
+/// The seconds of a `Retry-After`. Its other form, a date, would need a clock that agrees with theirs.
+fn seconds(value: &str) -> Option<Duration> {
+    value.trim().parse().ok().map(Duration::from_secs)
+}

@@ -1,0 +1,31 @@
+//! The Salesforce connector: one org's metadata as OpenMetadata's Create requests.
+//!
+//! ```text
+//! definition ─▶ config (typed) ─▶ SalesforceSource::plan            no I/O; everything that can be refused is, here
+//!                                   │ extract
+//!                                   ▼
+//!   auth: read secrets, log in once ─▶ list: describeGlobal, filters ─▶ composite: 25 describes a call, some calls
+//!   in flight ─▶ describe (typed) ─▶ map (pure) ─▶ sink, in the listing's order, a checkpoint with each batch
+//! ```
+//!
+//! - [`host`]: which hosts a definition and a login's answer can name. Nothing else builds an address.
+//! - [`config`]: the connection's options, parsed.
+//! - `http`: one client a session; deadlines, caps, retries. `auth`: the logins. `composite`: describes in batches.
+//! - [`listing`], [`describe`]: what Salesforce answers, as far as it is used. [`map`]: from there to entities, pure.
+//! - [`source`]: the flow of one run.
+//!
+//! A credential is read from its store when a login needs it and sent to the login host only; the session that comes
+//! back is bound to the host it is for. A rustls crypto provider must be installed before a run (`main` does it).
+
+mod auth;
+mod composite;
+pub mod config;
+pub mod describe;
+pub mod host;
+mod http;
+pub mod listing;
+pub mod map;
+pub mod source;
+
+pub use host::{Host, HostError, HostPolicy, LocalHost};
+pub use source::{LocalConfig, SalesforceSource};

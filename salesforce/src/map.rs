@@ -1,0 +1,288 @@
+//! From what Salesforce says to OpenMetadata's Create requests. Pure: the same answers give the same bytes.
+//!
+//! Names are the peer connector's (service, `databaseName` or `default`, schema `salesforce`, API names, columns flat
+//! and in the describe's order), so that tags, owners and lineage survive a switch; types, keys and descriptions are
+//! complete. `types` chooses a column's type, `keys` its constraint and the foreign keys, `text` its description.
+//!
+//! `sourceHash` is the first 32 hexadecimal digits of the BLAKE3 of the request without it: a server that stores an
+//! equal one has this request already. It is the last key of a request.
+
+mod keys;
+mod text;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::{HashMap, HashSet};
+
+use bytes::Bytes;
+use hybrid_runner_connector::{Entity, Reason};
+use hybrid_runner_openmetadata::entity::{
+    Column, Constraint, CreateDatabase, CreateDatabaseSchema, CreateDatabaseService, CreateTable, Kind,
+    TableConstraint, TableType,
+};
+use hybrid_runner_openmetadata::{fqn, rules};
+use serde::Serialize;
+
+use crate::config::Selection;
+use crate::describe::{Describe, Field};
+use crate::listing::ListedObject;
+
+/// The one schema of an org, as the peer connector names it.
+pub const SCHEMA: &str = "salesforce";
+
+/// OpenMetadata's name of this kind of service.
+const SERVICE_TYPE: &str = "Salesforce";
+
+/// Where the tables of an org stand in OpenMetadata.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Naming {
+    service: String,
+    database: String,
+    schema_fqn: String,
+}
+
+impl Naming {
+    /// The names of a service and a database, as a definition gives them.
+    #[must_use]
+    pub fn new(service: &str, database: &str) -> Self {
+        let database = fqn::reserve(database);
+        let schema_fqn = fqn::child(&fqn::child(&fqn::quote(service), &database), SCHEMA);
+        Self { service: service.to_owned(), database, schema_fqn }
+    }
+
+    /// FQN of the service.
+    #[must_use]
+    pub fn service_fqn(&self) -> String {
+        fqn::quote(&self.service)
+    }
+
+    /// FQN of the database.
+    #[must_use]
+    pub fn database_fqn(&self) -> String {
+        fqn::child(&self.service_fqn(), &self.database)
+    }
+
+    /// Name of the database.
+    #[must_use]
+    pub fn database(&self) -> &str {
+        &self.database
+    }
+
+    /// FQN of the schema.
+    #[must_use]
+    pub fn schema_fqn(&self) -> &str {
+        &self.schema_fqn
+    }
+
+    /// FQN of the table of an object, by its API name.
+    #[must_use]
+    pub fn table_fqn(&self, object: &str) -> String {
+        fqn::child(&self.schema_fqn, &fqn::reserve(object))
+    }
+
+    /// The object whose table has this FQN; `None` for an FQN outside this schema.
+    #[must_use]
+    pub fn object_of<'a>(&self, table_fqn: &'a str) -> Option<&'a str> {
+        let name = table_fqn.strip_prefix(&self.schema_fqn)?.strip_prefix('.')?;
+        match name.strip_prefix('"') {
+            Some(quoted) => quoted.strip_suffix('"'),
+            None => (!name.contains('.')).then_some(name),
+        }
+    }
+}
+
+/// Makes entities of one org's answers.
+#[derive(Debug, Clone)]
+pub struct Mapper {
+    naming: Naming,
+    instance_host: String,
+    /// Names of the objects in scope as the listing spells them, by their lower-case names.
+    in_scope: HashMap<String, String>,
+    has_database: bool,
+    has_schema: bool,
+}
+
+/// A table, and what is in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mapped {
+    /// The table.
+    pub entity: Entity,
+    /// Columns of the table.
+    pub columns: u64,
+    /// Primary, unique and foreign keys of the table.
+    pub keys: u64,
+    /// Fields of the describe that are no columns: without a name, or with one that another field has.
+    pub skipped: u64,
+}
+
+/// A describe that makes no table. The texts hold nothing of an answer but names.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MapError {
+    /// It is of another object than asked for.
+    #[error("the answer describes another object")]
+    OtherObject,
+    /// OpenMetadata does not take such a name.
+    #[error("the object's name {problem}")]
+    Name {
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+    /// The table does not travel.
+    #[error("the table is {size} bytes as JSON; the largest that is sent is 3,145,728 bytes")]
+    TooLarge {
+        /// Bytes.
+        size: usize,
+    },
+    /// It cannot be written as JSON.
+    #[error("the table cannot be written as JSON")]
+    Unwritable,
+}
+
+impl MapError {
+    /// The reason to report.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::OtherObject | Self::Name { .. } | Self::Unwritable => Reason::SourceProtocol,
+            Self::TooLarge { .. } => Reason::EntityTooLarge,
+        }
+    }
+}
+
+impl Mapper {
+    /// A mapper for the org behind `instance_host` (where people open it; for `sourceUrl`), whose foreign keys point to
+    /// the objects of `selection` only.
+    #[must_use]
+    pub fn new(naming: Naming, instance_host: impl Into<String>, selection: &Selection) -> Self {
+        let spelled = |object: &ListedObject| (object.name.to_ascii_lowercase(), object.name.clone());
+        Self {
+            naming,
+            instance_host: instance_host.into(),
+            in_scope: selection.in_scope.iter().map(spelled).collect(),
+            has_database: selection.database,
+            has_schema: selection.schema,
+        }
+    }
+
+    /// Where the tables stand.
+    #[must_use]
+    pub fn naming(&self) -> &Naming {
+        &self.naming
+    }
+
+    /// The service, the database and the schema, as far as the filters let them through.
+    ///
+    /// # Errors
+    /// [`MapError::Unwritable`]
+    pub fn parents(&self) -> Result<Vec<Entity>, MapError> {
+        let naming = &self.naming;
+        let service = CreateDatabaseService { name: naming.service.clone(), service_type: SERVICE_TYPE.to_owned() };
+        let mut parents = vec![entity(Kind::DatabaseService, naming.service_fqn(), &service)?];
+        if self.has_database {
+            let database =
+                CreateDatabase { name: naming.database.clone(), service: naming.service_fqn(), source_hash: None };
+            parents.push(hashed(entity(Kind::Database, naming.database_fqn(), &database)?));
+        }
+        if self.has_schema {
+            let schema =
+                CreateDatabaseSchema { name: SCHEMA.to_owned(), database: naming.database_fqn(), source_hash: None };
+            parents.push(hashed(entity(Kind::DatabaseSchema, naming.schema_fqn.clone(), &schema)?));
+        }
+        Ok(parents)
+    }
+
+    /// The table of a listed object. Its name is the listing's: an answer cannot make another table than the one asked
+    /// for.
+    ///
+    /// # Errors
+    /// [`MapError`]: the object is to be reported as failed.
+    pub fn table(&self, object: &ListedObject, describe: &Describe<'_>) -> Result<Mapped, MapError> {
+        if describe.name.as_ref().is_some_and(|name| !name.eq_ignore_ascii_case(&object.name)) {
+            return Err(MapError::OtherObject);
+        }
+        let name = fqn::reserve(&object.name);
+        rules::check_name(&name).map_err(|problem| MapError::Name { problem })?;
+        let columns = self.columns(describe);
+        let table = CreateTable {
+            display_name: describe.label.as_deref().or(object.label.as_deref()).map(str::to_owned),
+            description: None,
+            table_type: TableType::Regular,
+            columns: columns.columns,
+            table_constraints: columns.foreign_keys,
+            database_schema: self.naming.schema_fqn.clone(),
+            source_url: Some(format!("https://{}/lightning/o/{}/list", self.instance_host, object.name)),
+            source_hash: None,
+            name,
+        };
+        let entity = hashed(entity(Kind::Table, self.naming.table_fqn(&object.name), &table)?);
+        if entity.body.len() > Entity::MAX_BODY {
+            return Err(MapError::TooLarge { size: entity.body.len() });
+        }
+        let is_key = |column: &&Column| matches!(column.constraint, Some(Constraint::PrimaryKey | Constraint::Unique));
+        let keys = table.columns.iter().filter(is_key).count() + table.table_constraints.len();
+        Ok(Mapped { entity, columns: counted(table.columns.len()), keys: counted(keys), skipped: columns.skipped })
+    }
+
+    fn columns(&self, describe: &Describe<'_>) -> Columns {
+        let mut columns = Columns::default();
+        let mut seen = HashSet::with_capacity(describe.fields().len());
+        for field in describe.fields() {
+            let name = fqn::reserve(field.name.as_deref().unwrap_or_default());
+            // Salesforce's names differ by more than case, and OpenMetadata refuses a table with a repeated one.
+            let is_new = rules::check_name(&name).is_ok() && seen.insert(name.to_ascii_lowercase());
+            if !is_new {
+                columns.skipped += 1;
+                continue;
+            }
+            columns.foreign_keys.extend(keys::foreign(self, field, &name));
+            let position = u32::try_from(columns.columns.len() + 1).ok();
+            columns.columns.push(column(field, name, position));
+        }
+        columns
+    }
+}
+
+#[derive(Debug, Default)]
+struct Columns {
+    columns: Vec<Column>,
+    foreign_keys: Vec<TableConstraint>,
+    skipped: u64,
+}
+
+fn column(field: &Field<'_>, name: String, position: Option<u32>) -> Column {
+    let kind = types::of(field);
+    Column {
+        name,
+        display_name: field.label.as_deref().map(str::to_owned),
+        data_type: kind.data_type,
+        array_data_type: None,
+        data_length: kind.length,
+        precision: kind.precision,
+        scale: kind.scale,
+        data_type_display: field.kind.as_deref().map(str::to_owned),
+        description: text::describe(field),
+        constraint: keys::constraint(field),
+        ordinal_position: position,
+        children: Vec::new(),
+    }
+}
+
+fn entity(kind: Kind, fqn: String, request: &impl Serialize) -> Result<Entity, MapError> {
+    let body = serde_json::to_vec(request).map_err(|_never| MapError::Unwritable)?;
+    Ok(Entity { kind: kind.as_str(), fqn, body: Bytes::from(body) })
+}
+
+/// The same request with its `sourceHash`, which is the last key of a request: appended, because writing a request a
+/// second time costs as much as mapping it.
+fn hashed(entity: Entity) -> Entity {
+    let hash = entity.content_hash().first_chunk().map_or(0, |first| u128::from_be_bytes(*first));
+    let open = entity.body.strip_suffix(b"}").unwrap_or(&entity.body);
+    let body = [open, format!(",\"sourceHash\":\"{hash:032x}\"}}").as_bytes()].concat();
+    Entity { body: Bytes::from(body), ..entity }
+}
+
+fn counted(number: usize) -> u64 {
+    u64::try_from(number).unwrap_or(u64::MAX)
+}
