@@ -1,0 +1,73 @@
+//! `control-plane pipelines`
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::output::{self, cell};
+use super::{Look, Outcome, existing_store, failed, load};
+use crate::schedule::Schedule;
+use crate::store::{Definition, Verdict};
+
+pub(super) async fn run(look: &Look) -> Outcome {
+    let config = load(&look.common)?;
+    let store = existing_store(&config).await?;
+    let definitions = store.definitions().await.map_err(failed)?;
+    let verdicts = store.verdicts().await.map_err(failed)?;
+    let faults = store.faults().await.map_err(failed)?;
+    let mut rows: Vec<Value> = definitions.iter().map(|definition| row(definition, &verdicts)).collect();
+    for fault in faults {
+        // A file that turned bad stands beside the pipeline that it still defines.
+        let known = rows.iter_mut().find(|row| row.get("file").and_then(Value::as_str) == Some(&fault.file));
+        match known.and_then(Value::as_object_mut) {
+            Some(row) => {
+                row.insert("error".to_owned(), fault.error.into());
+            }
+            None => rows.push(json!({"pipeline": null, "file": fault.file, "error": fault.error, "agents": []})),
+        }
+    }
+    let header = ["PIPELINE", "FILE", "VERSION", "SOURCE", "ENABLED", "NEXT RUN", "AGENTS", "ERROR"];
+    output::rows(look.json, &header, &rows, |row| {
+        let fields = ["pipeline", "file", "version", "source", "enabled", "next_run"];
+        let mut cells: Vec<String> = fields.iter().map(|field| cell(row, field)).collect();
+        cells.push(agents(row));
+        cells.push(cell(row, "error"));
+        cells
+    })
+}
+
+fn row(definition: &Definition, verdicts: &[Verdict]) -> Value {
+    let new = &definition.new;
+    let next = new.schedule.as_ref().filter(|_| new.enabled).and_then(|schedule| {
+        let now = Timestamp::now();
+        Schedule::parse(schedule, now).ok()?.next_after(now)
+    });
+    let agents: Vec<Value> = verdicts
+        .iter()
+        .filter(|verdict| verdict.pipeline == new.pipeline && verdict.version == definition.version)
+        .map(|verdict| {
+            json!({
+                "agent": verdict.agent, "accepted": verdict.accepted,
+                "reason": verdict.reason, "detail": verdict.detail,
+            })
+        })
+        .collect();
+    json!({
+        "pipeline": new.pipeline, "file": new.file, "version": definition.version, "source": new.source,
+        "enabled": new.enabled, "schedule": new.schedule, "next_run": next.map(|next| next.to_string()),
+        "agents": agents, "error": null,
+    })
+}
+
+/// `east: accepted` or `west: BAD_DEFINITION, SENTENCE`, a line each.
+fn agents(row: &Value) -> String {
+    let agents = row.get("agents").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let line = |agent: &Value| {
+        let name = cell(agent, "agent");
+        if agent.get("accepted") == Some(&Value::Bool(true)) {
+            return format!("{name}: accepted");
+        }
+        format!("{name}: {}, {}", cell(agent, "reason"), cell(agent, "detail"))
+    };
+    let lines: Vec<String> = agents.iter().map(line).collect();
+    if lines.is_empty() { "-".to_owned() } else { lines.join("\n") }
+}

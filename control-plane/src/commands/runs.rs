@@ -1,0 +1,88 @@
+//! `control-plane runs`
+
+use clap::Args;
+use serde_json::{Map, Value, json};
+
+use super::output::{self, cell};
+use super::{Look, Outcome, existing_store, failed, load};
+use crate::store::Run;
+
+#[derive(Debug, Args)]
+pub(super) struct Arguments {
+    #[command(flatten)]
+    look: Look,
+    /// Only those of this pipeline
+    #[arg(long, value_name = "NAME")]
+    pipeline: Option<String>,
+    /// At most so many
+    #[arg(long, value_name = "N", default_value_t = 50)]
+    limit: u32,
+}
+
+pub(super) async fn run(arguments: &Arguments) -> Outcome {
+    let config = load(&arguments.look.common)?;
+    let store = existing_store(&config).await?;
+    let runs = store.runs(arguments.pipeline.as_deref(), arguments.limit).await.map_err(failed)?;
+    let rows: Vec<Value> = runs.iter().map(row).collect();
+    let header = [
+        "RUN", "PIPELINE", "STATE", "ATTEMPT", "AGENT", "COMPLETE", "ENTITIES", "CHANGED", "DELETED", "QUEUED",
+        "REASON",
+    ];
+    output::rows(arguments.look.json, &header, &rows, |row| {
+        let fields = [
+            "run_id",
+            "pipeline",
+            "state",
+            "attempt",
+            "agent",
+            "complete",
+            "entities",
+            "changed",
+            "deleted",
+            "queued_at",
+            "reason",
+        ];
+        fields.iter().map(|field| cell(row, field)).collect()
+    })
+}
+
+/// The names are those of the `--json` line of a run wherever both know the figure.
+fn row(run: &Run) -> Value {
+    let wall = run.started_at.zip(run.ended_at).map(|(from, to)| to.duration_since(from).as_secs_f64());
+    let mut row = Map::from_iter([
+        ("run_id".to_owned(), json!(run.run_id)),
+        ("pipeline".to_owned(), json!(run.pipeline)),
+        ("state".to_owned(), json!(run.state)),
+        ("attempt".to_owned(), json!(run.attempt)),
+        ("complete".to_owned(), json!(run.complete)),
+        ("full".to_owned(), json!(run.full)),
+        ("agent".to_owned(), json!(run.agent)),
+        ("definition_version".to_owned(), json!(run.definition_version)),
+        ("queued_at".to_owned(), json!(run.queued_at.to_string())),
+        ("started_at".to_owned(), json!(run.started_at.map(|time| time.to_string()))),
+        ("ended_at".to_owned(), json!(run.ended_at.map(|time| time.to_string()))),
+        ("wall_seconds".to_owned(), json!(wall)),
+        ("reason".to_owned(), json!(run.reason)),
+        ("detail".to_owned(), json!(run.detail)),
+    ]);
+    if let Some(figures) = &run.figures {
+        let summary = &figures.summary;
+        row.extend([
+            ("objects".to_owned(), json!(summary.objects)),
+            ("entities".to_owned(), json!(figures.entities)),
+            ("columns".to_owned(), json!(figures.columns)),
+            ("sent".to_owned(), json!(figures.sent)),
+            ("changed".to_owned(), json!(figures.changed)),
+            ("unchanged".to_owned(), json!(figures.unchanged)),
+            ("filtered".to_owned(), json!(summary.filtered)),
+            ("failed".to_owned(), json!(summary.failed)),
+            ("deleted".to_owned(), json!(figures.deleted)),
+            ("deletions".to_owned(), json!(figures.deletions)),
+            ("keys".to_owned(), json!(summary.keys)),
+            ("dangling_foreign_keys".to_owned(), json!(figures.dangling_foreign_keys)),
+            ("salesforce_requests".to_owned(), json!(summary.source_requests)),
+            ("bytes_received".to_owned(), json!(summary.source_bytes)),
+        ]);
+    }
+    Value::Object(row)
+}

@@ -1,0 +1,33 @@
+//! The reference control plane: the executable form of `hybrid/runner/v1`.
+//!
+//! ```text
+//! definitions ─▶ schedule ─▶ run queued ─▶ session: grant (lease, fence) ─▶ push: records, end ─▶ committed
+//!   (folder)      (or `run`)                   │ heartbeats renew              │ one transaction a batch
+//!                                              └ lease: lost ─▶ queued again   └ one for the commit
+//! ```
+//!
+//! - [`definitions`], [`schedule`]: what runs, and when.
+//! - `session`: what an agent is offered and granted; [`lease`]: when a grant counts as lost.
+//! - `push`: records into the store, and their commit.
+//! - [`store`]: every transaction, and the rules they keep.
+//! - [`server`]: [`ControlPlane`] builds and supervises it all; a [`Handle`] is what others hold of it.
+//! - [`identity`], [`pki`]: who an agent is.
+//! - [`export`], [`commands`]: what people see.
+
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod definitions;
+pub mod digest;
+pub mod export;
+pub mod identity;
+pub mod lease;
+pub mod pki;
+mod push;
+pub mod schedule;
+pub mod server;
+mod session;
+pub mod store;
+mod wire;
+
+pub use server::{Bound, ControlPlane, Handle};

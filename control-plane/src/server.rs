@@ -1,0 +1,252 @@
+//! Builds and supervises a control plane: binds, serves, watches, drains.
+//!
+//! ```text
+//! run ─┬─ accept    TLS handshakes ──▶ connections
+//!      ├─ grpc      sessions and pushes, each a future of its own response stream
+//!      ├─ folder    pipelines and agents, once a second
+//!      └─ dispatch  open runs, leases, schedules; on every change and twice a second
+//! ```
+//!
+//! Any of them ending by itself ends the control plane. `stop` drains: no new connection, streams end between two
+//! transactions, and after 10 s what is left is dropped, which loses nothing that was acknowledged.
+
+mod accept;
+mod dispatch;
+mod folder;
+mod handle;
+mod service;
+mod shared;
+mod status;
+mod stream;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hybrid_runner_proto::v1::runner_service_server::RunnerServiceServer;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_util::sync::CancellationToken;
+use tonic::codec::CompressionEncoding;
+use tonic::transport::Server;
+use tracing::{info, warn};
+
+pub use self::handle::{Handle, Progress, SessionInfo, TriggerError};
+pub(crate) use self::shared::{SessionGuard, Shared};
+pub(crate) use self::status::{Problem, internal};
+pub(crate) use self::stream::Responses;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::definitions::FolderError;
+use crate::identity::AgentsError;
+use crate::store::{Store, StoreError};
+
+/// The largest message, both ways (CONTRACTS §4); a larger one ends its stream.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+
+/// HTTP/2 receive window of a stream: a window of unacknowledged batches (8 MiB) and the next message fit, so that a
+/// push fills a link of 1 Gbit/s and 100 ms.
+const STREAM_WINDOW: u32 = 16 * 1024 * 1024;
+
+/// HTTP/2 receive window of a connection: two pushes at full speed leave room for the session.
+const CONNECTION_WINDOW: u32 = 2 * STREAM_WINDOW + 1024 * 1024;
+
+/// Streams of one connection: a session and a push for each of the agent's runs. More wait.
+const MAX_STREAMS: u32 = 128;
+
+/// A quiet connection is probed this often, below the 60 s after which load balancers drop it.
+const KEEPALIVE: Duration = Duration::from_secs(20);
+
+/// A probe that is not answered for so long ends the connection.
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long streams may take to end when the control plane stops. A transaction takes milliseconds.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Connections that finished their handshake and wait for the server to take them.
+const ACCEPTED: usize = 64;
+
+/// A control plane that is not bound yet.
+#[derive(Debug)]
+pub struct ControlPlane {
+    config: Config,
+    store: Arc<dyn Store>,
+    clock: Arc<dyn Clock>,
+}
+
+/// A control plane that has its port and has read its files.
+#[derive(Debug)]
+pub struct Bound {
+    config: Config,
+    shared: Arc<Shared>,
+    folder: folder::Folder,
+    listener: TcpListener,
+    local_addr: SocketAddr,
+    tls: Arc<rustls::ServerConfig>,
+}
+
+/// A control plane cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The address cannot be bound.
+    #[error("listen on {address}")]
+    Listen {
+        /// As configured.
+        address: SocketAddr,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// A certificate or key cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The pipelines folder cannot be read.
+    #[error(transparent)]
+    Folder(#[from] FolderError),
+    /// The list of agents cannot be read.
+    #[error(transparent)]
+    Agents(#[from] AgentsError),
+    /// The store cannot be used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A control plane ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The gRPC server failed.
+    #[error("serve gRPC")]
+    Grpc(#[source] tonic::transport::Error),
+    /// The reflection service cannot be built.
+    #[error("describe the service for reflection")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// A task panicked or ended.
+    #[error("the task {task} ended by itself")]
+    Ended {
+        /// Which.
+        task: &'static str,
+    },
+    /// A task panicked.
+    #[error("a task panicked")]
+    Panicked(#[source] tokio::task::JoinError),
+}
+
+pub use self::accept::TlsError;
+
+impl ControlPlane {
+    /// A control plane over this store.
+    #[must_use]
+    pub fn new(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
+        Self { config, store, clock }
+    }
+
+    /// Reads certificates, agents and pipelines and takes the port. Nothing runs yet.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn bind(self) -> Result<Bound, StartError> {
+        let Self { config, store, clock } = self;
+        let tls = accept::server_config(&config.tls)?;
+        let shared = Arc::new(Shared::new(store, clock, config.lease));
+        let folder = folder::load(&config, &shared).await?;
+        let listen = |source| StartError::Listen { address: config.listen, source };
+        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
+        let local_addr = listener.local_addr().map_err(listen)?;
+        Ok(Bound { config, shared, folder, listener, local_addr, tls })
+    }
+}
+
+impl Bound {
+    /// Where it listens.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// What others hold of it.
+    #[must_use]
+    pub fn handle(&self) -> Handle {
+        Handle::new(Arc::clone(&self.shared))
+    }
+
+    /// Serves until `stop`, then drains.
+    ///
+    /// # Errors
+    /// [`ServeError`] when it ended by itself.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends everything at once; what was acknowledged is kept.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), ServeError> {
+        let Self { config, shared, folder, listener, local_addr, tls } = self;
+        let (accepted, connections) = tokio::sync::mpsc::channel(ACCEPTED);
+        let drain = shared.drain.clone();
+        let router = router(&shared).await?;
+        let mut tasks: JoinSet<Result<&'static str, ServeError>> = JoinSet::new();
+        tasks.spawn({
+            let drain = drain.clone();
+            async move {
+                drain.run_until_cancelled(accept::run(listener, tls, accepted)).await;
+                Ok("accept")
+            }
+        });
+        tasks.spawn({
+            let drained = drain.clone().cancelled_owned();
+            async move {
+                let connections = ReceiverStream::new(connections);
+                router.serve_with_incoming_shutdown(connections, drained).await.map_err(ServeError::Grpc)?;
+                Ok("grpc")
+            }
+        });
+        tasks.spawn(folder::run(config, Arc::clone(&shared), folder));
+        tasks.spawn(dispatch::run(Arc::clone(&shared)));
+        info!(%local_addr, "control plane listens");
+
+        let ended = tokio::select! {
+            () = stop.cancelled() => Ok(()),
+            Some(ended) = tasks.join_next() => Err(ended),
+        };
+        drain.cancel();
+        let result = match ended {
+            Ok(()) => Ok(()),
+            Err(Ok(Ok(task))) => Err(ServeError::Ended { task }),
+            Err(Ok(Err(error))) => Err(error),
+            Err(Err(panicked)) => Err(ServeError::Panicked(panicked)),
+        };
+        let drained = tokio::time::timeout(DRAIN_TIMEOUT, async { while tasks.join_next().await.is_some() {} }).await;
+        if drained.is_err() {
+            warn!(timeout = ?DRAIN_TIMEOUT, "streams did not end in time and are dropped");
+        }
+        info!("control plane stopped");
+        result
+    }
+}
+
+async fn router(shared: &Arc<Shared>) -> Result<tonic::transport::server::Router, ServeError> {
+    let runner = RunnerServiceServer::new(service::Runner::new(Arc::clone(shared)))
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE)
+        .accept_compressed(CompressionEncoding::Zstd)
+        .send_compressed(CompressionEncoding::Zstd);
+    // The overall service, "", is serving from the start, and so is this one: as long as the process answers at all.
+    let (reporter, health) = tonic_health::server::health_reporter();
+    reporter.set_serving::<RunnerServiceServer<service::Runner>>().await;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(hybrid_runner_proto::DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let v1 = reflection().build_v1().map_err(ServeError::Reflection)?;
+    // grpcurl up to 1.8 speaks only this one.
+    let v1alpha = reflection().build_v1alpha().map_err(ServeError::Reflection)?;
+    let router = Server::builder()
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .max_concurrent_streams(MAX_STREAMS)
+        .http2_keepalive_interval(Some(KEEPALIVE))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_service(runner)
+        .add_service(health)
+        .add_service(v1)
+        .add_service(v1alpha);
+    Ok(router)
+}

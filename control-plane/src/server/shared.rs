@@ -1,0 +1,106 @@
+//! What the parts of one control plane share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tracing::info;
+
+use super::handle::{Progress, SessionInfo};
+use crate::clock::Clock;
+use crate::config::LeaseConfig;
+use crate::identity::Agents;
+use crate::store::{Definition, Run, RunId, Store};
+
+/// Shared state. Everything durable is in the store; the rest is what was read from it last, for whoever waits.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) lease: LeaseConfig,
+    pub(crate) agents: watch::Sender<Arc<Agents>>,
+    pub(crate) definitions: watch::Sender<Arc<Vec<Definition>>>,
+    /// Runs that are not final, oldest first.
+    pub(crate) open_runs: watch::Sender<Arc<Vec<Run>>>,
+    /// Grows with every change that somebody may wait for.
+    pub(crate) changes: watch::Sender<u64>,
+    /// The control plane stops: finish the transaction at hand and end.
+    pub(crate) drain: CancellationToken,
+    live: Mutex<Live>,
+}
+
+#[derive(Debug, Default)]
+struct Live {
+    progress: BTreeMap<RunId, Progress>,
+    sessions: BTreeMap<u64, SessionInfo>,
+    next_session: u64,
+}
+
+impl Shared {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, lease: LeaseConfig) -> Self {
+        Self {
+            store,
+            clock,
+            lease,
+            agents: watch::Sender::default(),
+            definitions: watch::Sender::default(),
+            open_runs: watch::Sender::default(),
+            changes: watch::Sender::default(),
+            drain: CancellationToken::new(),
+            live: Mutex::default(),
+        }
+    }
+
+    /// Tells everybody who waits that something changed.
+    pub(crate) fn changed(&self) {
+        self.changes.send_modify(|generation| *generation += 1);
+    }
+
+    pub(crate) fn set_progress(&self, run_id: RunId, progress: Progress) {
+        self.with_live(|live| live.progress.insert(run_id, progress));
+    }
+
+    pub(crate) fn progress(&self, run_id: RunId) -> Option<Progress> {
+        self.with_live(|live| live.progress.get(&run_id).cloned())
+    }
+
+    /// Forgets the progress of runs that are not open any more.
+    pub(crate) fn keep_progress(&self, open: &[Run]) {
+        self.with_live(|live| live.progress.retain(|run_id, _| open.iter().any(|run| run.run_id == *run_id)));
+    }
+
+    pub(crate) fn sessions(&self) -> Vec<SessionInfo> {
+        self.with_live(|live| live.sessions.values().cloned().collect())
+    }
+
+    /// Lists a session for as long as the guard lives.
+    pub(crate) fn enter(self: &Arc<Self>, session: SessionInfo) -> SessionGuard {
+        let number = self.with_live(|live| {
+            live.next_session += 1;
+            live.sessions.insert(live.next_session, session);
+            live.next_session
+        });
+        self.changed();
+        SessionGuard { shared: Arc::clone(self), number }
+    }
+
+    fn with_live<T>(&self, body: impl FnOnce(&mut Live) -> T) -> T {
+        body(&mut self.live.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// See [`Shared::enter`].
+#[derive(Debug)]
+pub(crate) struct SessionGuard {
+    shared: Arc<Shared>,
+    number: u64,
+}
+
+impl Drop for SessionGuard {
+    fn drop(&mut self) {
+        self.shared.with_live(|live| live.sessions.remove(&self.number));
+        info!("agent disconnected");
+        self.shared.changed();
+    }
+}

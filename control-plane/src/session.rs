@@ -1,0 +1,286 @@
+//! One session: the life of an agent's control stream.
+//!
+//! The machine (`session/machine.rs`) knows the protocol and no I/O; this driver moves its inputs and effects. Limits:
+//! a message of 256 KiB, 64 renewals in a heartbeat, three heartbeat intervals of silence. Invariants: nothing but
+//! `Hello` comes first, nothing but `Welcome` is answered to it; a run is granted only under the definition version
+//! that this agent accepted. When the session ends no lease ends with it.
+
+mod incoming;
+mod machine;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hybrid_runner_proto::reason_name;
+use hybrid_runner_proto::v1::{self, Reason, SessionRequest, SessionResponse, session_response};
+use prost::Message as _;
+use tokio::time::Instant;
+use tonic::{Code, Streaming};
+use tracing::{info, warn};
+
+use self::incoming::Incoming;
+use self::machine::{Effect, Input, Machine};
+use crate::lease::{RUN_TIMEOUT, START_TIMEOUT};
+use crate::server::{Problem, Responses, SessionGuard, SessionInfo, Shared, internal};
+use crate::store::{Ending, Event, Granted, Run, RunState, StoreError, Token, Verdict, Writer};
+use crate::wire;
+
+/// What this control plane can do beyond the base.
+const CAPABILITIES: [&str; 1] = ["zstd"];
+
+/// How long the first message may take.
+const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The largest message of a session.
+const MAX_MESSAGE: usize = 256 * 1024;
+
+/// How often a run may be handed back before it fails: agents that all lack a slot should not pass it around for ever.
+const MAX_GRANTS: u32 = 20;
+
+/// Drives a session until the agent leaves, breaks the protocol or falls silent, or the control plane stops.
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    agent: String,
+    mut requests: Streaming<SessionRequest>,
+    responses: Responses<SessionResponse>,
+) -> Result<(), Problem> {
+    let mut definitions = shared.definitions.subscribe();
+    let mut runs = shared.open_runs.subscribe();
+    let drain = shared.drain.clone();
+    let mut machine = Machine::new(Instant::now(), shared.lease.heartbeat);
+    let mut driver = Driver { shared, agent, responses, entered: None };
+    loop {
+        let input = tokio::select! {
+            () = drain.cancelled() => {
+                return Err(Problem::new(Reason::Draining, "the control plane stops; connect again"));
+            }
+            message = requests.message() => match received(message)? {
+                Some(incoming) => Input::Message(incoming),
+                None => return Ok(()),
+            },
+            // Both senders live as long as this.
+            _ = definitions.changed(), if machine.is_open() => {
+                Input::Definitions(definitions.borrow_and_update().clone())
+            }
+            _ = runs.changed(), if machine.is_open() => Input::Runs(runs.borrow_and_update().clone()),
+            () = tokio::time::sleep_until(machine.deadline()) => Input::Tick,
+        };
+        let mut inputs = vec![input];
+        while let Some(input) = inputs.pop() {
+            for effect in machine.step(Instant::now(), input)? {
+                inputs.extend(driver.perform(effect).await?);
+            }
+        }
+        if driver.welcomed() {
+            definitions.mark_changed();
+            runs.mark_changed();
+        }
+    }
+}
+
+fn received(message: Result<Option<SessionRequest>, tonic::Status>) -> Result<Option<Incoming>, Problem> {
+    match message {
+        Ok(None) => Ok(None),
+        Ok(Some(request)) => {
+            let size = request.encoded_len();
+            if size > MAX_MESSAGE {
+                return Err(Problem::limit(format!("a message has {size} bytes; accepted: at most {MAX_MESSAGE}")));
+            }
+            let message = request.message.ok_or_else(|| Problem::violation("a message without content"))?;
+            Incoming::try_from(message).map(Some)
+        }
+        // tonic says so of a message above its own limit, and drops the connection's error otherwise.
+        Err(status) if status.code() == Code::OutOfRange => Err(Problem::limit(status.message())),
+        Err(_) => Ok(None),
+    }
+}
+
+/// Does what the machine says.
+struct Driver {
+    shared: Arc<Shared>,
+    agent: String,
+    responses: Responses<SessionResponse>,
+    /// From `Welcome` on; `true` until the loop has noticed.
+    entered: Option<(SessionGuard, bool)>,
+}
+
+impl Driver {
+    /// Whether the session was opened since this was asked last.
+    fn welcomed(&mut self) -> bool {
+        self.entered.as_mut().is_some_and(|(_, new)| std::mem::take(new))
+    }
+
+    /// Performs one effect; what comes of it is the machine's next input.
+    async fn perform(&mut self, effect: Effect) -> Result<Option<Input>, Problem> {
+        let performed = match effect {
+            Effect::Welcome(hello) => self.welcome(hello).await,
+            Effect::SendDefinition { pipeline, version, workflow_json } => {
+                self.send(session_response::Message::Definition(v1::Definition { pipeline, version, workflow_json }))
+                    .await;
+                Ok(None)
+            }
+            Effect::SendRemoved(pipeline) => {
+                self.send(session_response::Message::DefinitionRemoved(v1::DefinitionRemoved { pipeline })).await;
+                Ok(None)
+            }
+            Effect::SaveVerdict(status) => self.save_verdict(status).await,
+            Effect::Grant { run_id, definition_version } => {
+                let now = self.shared.clock.now();
+                match self.shared.store.grant(run_id, definition_version, &self.agent, now).await {
+                    Ok(Some(granted)) => {
+                        self.send_grant(&granted).await;
+                        Ok(Some(Input::Granted(granted.token)))
+                    }
+                    // Somebody was faster; the watch of open runs says what is left.
+                    Ok(None) => Ok(None),
+                    Err(error) => Err(error),
+                }
+            }
+            Effect::Renew { id, renewals } => self.renew(id, renewals).await,
+            Effect::Release(release) => self.release(release).await,
+            Effect::SaveEvent(event) => self.save_event(event).await,
+            Effect::LookInto(token) => self.look_into(token).await,
+        };
+        performed.map_err(|error| internal(&error))
+    }
+
+    async fn send(&self, message: session_response::Message) {
+        self.responses.send(SessionResponse { message: Some(message) }).await;
+    }
+
+    async fn welcome(&mut self, hello: incoming::Hello) -> Result<Option<Input>, StoreError> {
+        let resumed = self.shared.store.renew(&self.agent, &hello.held).await?;
+        info!(version = hello.agent_version, sources = ?hello.sources, resumed = resumed.len(), "agent connected");
+        self.send(session_response::Message::Welcome(v1::Welcome {
+            protocol: machine::PROTOCOL,
+            control_plane_version: concat!("control-plane/", env!("CARGO_PKG_VERSION")).to_owned(),
+            capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+            heartbeat_interval: Some(wire::duration(self.shared.lease.heartbeat)),
+            lease_ttl: Some(wire::duration(self.shared.lease.ttl)),
+            resumed_run_ids: resumed.iter().map(ToString::to_string).collect(),
+        }))
+        .await;
+        let info = SessionInfo {
+            agent: self.agent.clone(),
+            agent_version: hello.agent_version,
+            instance_id: hello.instance_id.to_vec(),
+        };
+        self.entered = Some((self.shared.enter(info), true));
+        let resumed = hello.held.into_iter().filter(|token| resumed.contains(&token.run_id)).collect();
+        Ok(Some(Input::Resumed(resumed)))
+    }
+
+    async fn save_verdict(&self, status: incoming::DefinitionStatus) -> Result<Option<Input>, StoreError> {
+        let incoming::DefinitionStatus { pipeline, version, accepted, reason, detail } = status;
+        if !accepted {
+            warn!(pipeline, version, reason, detail, "the agent rejects a definition");
+        }
+        let verdict = Verdict {
+            pipeline,
+            agent: self.agent.clone(),
+            version,
+            accepted,
+            reason: (!accepted).then(|| reason.to_owned()),
+            detail: (!accepted).then_some(detail),
+        };
+        self.shared.store.put_verdict(verdict).await?;
+        self.shared.changed();
+        Ok(None)
+    }
+
+    async fn send_grant(&self, granted: &Granted) {
+        info!(pipeline = granted.pipeline, run_id = %granted.token.run_id, attempt = granted.attempt, "run granted");
+        self.shared.changed();
+        self.send(session_response::Message::Grant(v1::Grant {
+            token: Some(wire::token_to_wire(&granted.token)),
+            pipeline: granted.pipeline.clone(),
+            definition_version: granted.definition_version,
+            attempt: granted.attempt,
+            start_timeout: Some(wire::duration(START_TIMEOUT)),
+            run_timeout: Some(wire::duration(RUN_TIMEOUT)),
+            full: granted.full,
+            checkpoint: None,
+            traceparent: String::new(),
+        }))
+        .await;
+    }
+
+    async fn renew(&self, id: u64, renewals: Vec<incoming::Renewal>) -> Result<Option<Input>, StoreError> {
+        let tokens: Vec<Token> = renewals.iter().map(|renewal| renewal.token).collect();
+        let renewed =
+            if tokens.is_empty() { Vec::new() } else { self.shared.store.renew(&self.agent, &tokens).await? };
+        let mut moved = false;
+        for renewal in renewals {
+            if let Some(progress) = renewal.progress.filter(|_| renewed.contains(&renewal.token.run_id)) {
+                self.shared.set_progress(renewal.token.run_id, progress);
+                moved = true;
+            }
+        }
+        if moved {
+            self.shared.changed();
+        }
+        let renewed_run_ids = renewed.iter().map(ToString::to_string).collect();
+        self.send(session_response::Message::HeartbeatAck(v1::HeartbeatAck { id, renewed_run_ids })).await;
+        Ok(None)
+    }
+
+    /// Whoever gives back what is not his any more is told that it is given back: he would ask for ever.
+    async fn release(&self, release: incoming::Release) -> Result<Option<Input>, StoreError> {
+        if let Some(token) = release.token {
+            let writer = Writer { agent: self.agent.clone(), token };
+            let ending = match release.outcome {
+                v1::Outcome::Unspecified | v1::Outcome::Failed => Ending::Failed,
+                v1::Outcome::Cancelled => Ending::Cancelled,
+                v1::Outcome::HandedBack => Ending::Again { max_attempts: MAX_GRANTS },
+            };
+            let (store, now) = (&self.shared.store, self.shared.clock.now());
+            if store.release(&writer, ending, release.reason, &release.detail, now).await? {
+                info!(run_id = %token.run_id, outcome = release.outcome.as_str_name(), reason = release.reason, "run released");
+                self.shared.changed();
+            }
+        }
+        self.send(session_response::Message::Released(v1::Released { run_id: release.run_id })).await;
+        Ok(None)
+    }
+
+    async fn save_event(&self, event: incoming::RunEvent) -> Result<Option<Input>, StoreError> {
+        let writer = Writer { agent: self.agent.clone(), token: event.token };
+        let event = Event {
+            at: self.shared.clock.now(),
+            severity: event.severity.to_owned(),
+            code: event.code,
+            text: event.text,
+        };
+        self.shared.store.add_event(&writer, event).await?;
+        self.shared.changed();
+        Ok(None)
+    }
+
+    /// A run that this agent held is not its any more: tells it, unless it ended the run itself.
+    async fn look_into(&self, token: Token) -> Result<Option<Input>, StoreError> {
+        let run = self.shared.store.run(token.run_id).await?;
+        if let Some(reason) = revocation(run.as_ref(), &token) {
+            info!(run_id = %token.run_id, reason = reason_name(reason), "lease revoked");
+            let revoke = v1::Revoke { run_id: token.run_id.to_string(), reason: reason.into() };
+            self.send(session_response::Message::Revoke(revoke)).await;
+        }
+        // The watch of open runs may be older than the grant: it is held after all.
+        let held = run.is_some_and(|run| run.state.is_active() && run.token() == Some(token));
+        Ok(held.then(|| Input::Resumed(vec![token])))
+    }
+}
+
+/// Why a lease that was held is not any more; `None` when its holder knows, or when it is held after all.
+fn revocation(run: Option<&Run>, token: &Token) -> Option<Reason> {
+    let Some(run) = run else { return Some(Reason::LeaseRevoked) };
+    if run.token() != Some(*token) {
+        return Some(Reason::Fenced);
+    }
+    let because = |reason: Reason| run.reason.as_deref() == Some(reason_name(reason));
+    match run.state {
+        RunState::Cancelled if because(Reason::LeaseRevoked) => Some(Reason::LeaseRevoked),
+        RunState::Queued | RunState::Failed if because(Reason::AgentLost) => Some(Reason::LeaseExpired),
+        RunState::Failed if because(Reason::RunDeadline) => Some(Reason::RunDeadline),
+        _ => None,
+    }
+}

@@ -1,0 +1,173 @@
+//! What an agent may say, with its limits checked.
+
+use hybrid_runner_proto::v1::{self, Outcome, session_request};
+
+use crate::server::{Problem, Progress};
+use crate::store::Token;
+use crate::wire::{self, MAX_DETAIL};
+
+/// Leases in a heartbeat or a `Hello`.
+const MAX_LEASES: usize = 64;
+
+/// Names in a list of a `Hello`. The protocol knows nine capabilities.
+const MAX_NAMES: usize = 64;
+
+/// A name of a program, capability, source, pipeline or event, in bytes.
+const MAX_NAME: usize = 256;
+
+/// A message of an agent.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    Hello(Hello),
+    DefinitionStatus(DefinitionStatus),
+    /// Free slots.
+    LeaseRequest(u32),
+    Heartbeat {
+        id: u64,
+        renewals: Vec<Renewal>,
+    },
+    Release(Release),
+    /// `None` when it came under a token that was never granted.
+    RunEvent(Option<RunEvent>),
+    /// A message of a capability that is not listed.
+    Unlisted(&'static str),
+}
+
+#[derive(Debug)]
+pub(super) struct Hello {
+    pub(super) protocol: (u32, u32),
+    pub(super) agent_version: String,
+    pub(super) instance_id: [u8; 16],
+    pub(super) sources: Vec<String>,
+    pub(super) held: Vec<Token>,
+}
+
+#[derive(Debug)]
+pub(super) struct DefinitionStatus {
+    pub(super) pipeline: String,
+    pub(super) version: u64,
+    pub(super) accepted: bool,
+    pub(super) reason: &'static str,
+    pub(super) detail: String,
+}
+
+#[derive(Debug)]
+pub(super) struct Renewal {
+    pub(super) token: Token,
+    pub(super) progress: Option<Progress>,
+}
+
+#[derive(Debug)]
+pub(super) struct Release {
+    /// As sent, for the answer.
+    pub(super) run_id: String,
+    pub(super) token: Option<Token>,
+    pub(super) outcome: Outcome,
+    pub(super) reason: &'static str,
+    pub(super) detail: String,
+}
+
+#[derive(Debug)]
+pub(super) struct RunEvent {
+    pub(super) token: Token,
+    pub(super) severity: &'static str,
+    pub(super) code: String,
+    pub(super) text: String,
+}
+
+impl TryFrom<session_request::Message> for Incoming {
+    type Error = Problem;
+
+    fn try_from(message: session_request::Message) -> Result<Self, Problem> {
+        use session_request::Message;
+        Ok(match message {
+            Message::Hello(hello) => Self::Hello(hello.try_into()?),
+            Message::DefinitionStatus(status) => Self::DefinitionStatus(status.try_into()?),
+            Message::LeaseRequest(request) => Self::LeaseRequest(request.slots),
+            Message::Heartbeat(heartbeat) => {
+                at_most(heartbeat.renewals.len(), MAX_LEASES, "Heartbeat.renewals")?;
+                Self::Heartbeat { id: heartbeat.id, renewals: heartbeat.renewals.iter().filter_map(renewal).collect() }
+            }
+            Message::Release(release) => Self::Release(release.try_into()?),
+            Message::RunEvent(event) => Self::RunEvent(run_event(event)?),
+            Message::Draining(_) => Self::Unlisted("drain"),
+            Message::LogLines(_) => Self::Unlisted("logs"),
+            Message::TestConnectionResult(_) => Self::Unlisted("test_connection"),
+            Message::SecretPreflightResult(_) => Self::Unlisted("secret_preflight"),
+        })
+    }
+}
+
+impl TryFrom<v1::Hello> for Hello {
+    type Error = Problem;
+
+    fn try_from(hello: v1::Hello) -> Result<Self, Problem> {
+        let instance_id = wire::exact(&hello.instance_id, "Hello.instance_id")?;
+        at_most(hello.capabilities.len(), MAX_NAMES, "Hello.capabilities")?;
+        at_most(hello.sources.len(), MAX_NAMES, "Hello.sources")?;
+        at_most(hello.held.len(), MAX_LEASES, "Hello.held")?;
+        let name = |name: String| wire::text(name, MAX_NAME, "a name in Hello");
+        Ok(Self {
+            protocol: (hello.protocol_min, hello.protocol_max),
+            agent_version: name(hello.agent_version)?,
+            instance_id,
+            sources: hello.sources.into_iter().map(name).collect::<Result<_, _>>()?,
+            held: hello.held.iter().filter_map(|held| wire::token(held.token.as_ref())).collect(),
+        })
+    }
+}
+
+impl TryFrom<v1::DefinitionStatus> for DefinitionStatus {
+    type Error = Problem;
+
+    fn try_from(status: v1::DefinitionStatus) -> Result<Self, Problem> {
+        Ok(Self {
+            reason: wire::reason(status.reason),
+            pipeline: wire::text(status.pipeline, MAX_NAME, "DefinitionStatus.pipeline")?,
+            version: status.version,
+            accepted: status.accepted,
+            detail: wire::text(status.detail, MAX_DETAIL, "DefinitionStatus.detail")?,
+        })
+    }
+}
+
+impl TryFrom<v1::Release> for Release {
+    type Error = Problem;
+
+    fn try_from(release: v1::Release) -> Result<Self, Problem> {
+        let token = wire::token(release.token.as_ref());
+        let outcome = release.outcome();
+        let run_id = release.token.map(|token| token.run_id).unwrap_or_default();
+        Ok(Self {
+            token,
+            outcome,
+            reason: wire::reason(release.reason),
+            run_id: wire::text(run_id, MAX_NAME, "Release.token.run_id")?,
+            detail: wire::text(release.detail, MAX_DETAIL, "Release.detail")?,
+        })
+    }
+}
+
+fn renewal(renewal: &v1::LeaseRenewal) -> Option<Renewal> {
+    let token = wire::token(renewal.token.as_ref())?;
+    Some(Renewal { token, progress: renewal.progress.as_ref().map(wire::progress) })
+}
+
+fn run_event(event: v1::RunEvent) -> Result<Option<RunEvent>, Problem> {
+    let severity = match event.severity() {
+        v1::Severity::Unspecified | v1::Severity::Info => "info",
+        v1::Severity::Warning => "warning",
+        v1::Severity::Error => "error",
+    };
+    let token = wire::token(event.token.as_ref());
+    let code = wire::text(event.code, MAX_NAME, "RunEvent.code")?;
+    let text = wire::text(event.text, MAX_DETAIL, "RunEvent.text")?;
+    Ok(token.map(|token| RunEvent { token, severity, code, text }))
+}
+
+fn at_most(found: usize, max: usize, what: &str) -> Result<(), Problem> {
+    if found > max {
+        return Err(Problem::limit(format!("{what} has {found} entries; accepted: at most {max}")));
+    }
+    Ok(())
+}

@@ -1,0 +1,440 @@
+//! The protocol of a session, without I/O.
+//!
+//! | state | input | effects | then |
+//! |---|---|---|---|
+//! | hello | `Hello` of a version that is spoken | welcome | open |
+//! | hello | any other message, or no message in time | – | refused |
+//! | open | `Hello` again, a message of an unlisted capability | – | refused |
+//! | open | definitions changed | send new and changed ones of the agent's sources, and what is gone | open |
+//! | open | `DefinitionStatus` of the version sent | save it; grant if accepted | open |
+//! | open | `LeaseRequest` | grant | open |
+//! | open | open runs changed | look into held leases that are not; grant | open |
+//! | open | `Heartbeat` | renew | open |
+//! | open | `Release` | release | open |
+//! | open | no heartbeat for three intervals | – | refused |
+//!
+//! Grant: for each free slot one queued run whose pipeline this agent accepted in its current version.
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use hybrid_runner_proto::v1::Reason;
+use tokio::time::Instant;
+
+use super::HELLO_TIMEOUT;
+use super::incoming::{DefinitionStatus, Hello, Incoming, Release, Renewal, RunEvent};
+use crate::server::Problem;
+use crate::store::{Definition, Run, RunId, RunState, Token};
+
+/// The version of the protocol that this control plane speaks.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// Intervals without a heartbeat after which the session is closed.
+const SILENT_INTERVALS: u32 = 3;
+
+/// What happens to a session.
+#[derive(Debug)]
+pub(super) enum Input {
+    /// The agent said something.
+    Message(Incoming),
+    /// These leases of `Hello.held` are still the agent's.
+    Resumed(Vec<Token>),
+    /// The definitions are these now.
+    Definitions(Arc<Vec<Definition>>),
+    /// The runs that are not final are these now.
+    Runs(Arc<Vec<Run>>),
+    /// A grant was made and sent.
+    Granted(Token),
+    /// [`Machine::deadline`] passed.
+    Tick,
+}
+
+/// What is to be done.
+#[derive(Debug)]
+pub(super) enum Effect {
+    /// Take up the held leases and answer.
+    Welcome(Hello),
+    /// Offer a definition.
+    SendDefinition { pipeline: String, version: u64, workflow_json: String },
+    /// Take an offer back.
+    SendRemoved(String),
+    /// Keep what the agent thinks of a definition.
+    SaveVerdict(DefinitionStatus),
+    /// Try to grant a run.
+    Grant { run_id: RunId, definition_version: u64 },
+    /// Renew leases and answer.
+    Renew { id: u64, renewals: Vec<Renewal> },
+    /// End a lease and answer.
+    Release(Release),
+    /// Keep an event.
+    SaveEvent(RunEvent),
+    /// A lease that this session held is not active any more.
+    LookInto(Token),
+}
+
+/// A session.
+#[derive(Debug)]
+pub(super) struct Machine {
+    state: State,
+    heartbeat: Duration,
+}
+
+#[derive(Debug)]
+enum State {
+    Hello { since: Instant },
+    Open(Open),
+}
+
+/// What an open session knows.
+#[derive(Debug)]
+struct Open {
+    heard: Instant,
+    sources: Vec<String>,
+    offered: BTreeMap<String, Offered>,
+    slots: u32,
+    /// Leases that were granted or taken up in this session.
+    held: BTreeMap<RunId, Token>,
+    runs: Arc<Vec<Run>>,
+}
+
+/// A definition that was sent.
+#[derive(Debug)]
+struct Offered {
+    version: u64,
+    accepted: bool,
+}
+
+impl Machine {
+    pub(super) fn new(now: Instant, heartbeat: Duration) -> Self {
+        Self { state: State::Hello { since: now }, heartbeat }
+    }
+
+    /// Whether `Hello` came.
+    pub(super) fn is_open(&self) -> bool {
+        matches!(self.state, State::Open(_))
+    }
+
+    /// When [`Input::Tick`] is due.
+    pub(super) fn deadline(&self) -> Instant {
+        match &self.state {
+            State::Hello { since } => *since + HELLO_TIMEOUT,
+            State::Open(open) => open.heard + self.heartbeat * SILENT_INTERVALS,
+        }
+    }
+
+    /// One step.
+    pub(super) fn step(&mut self, now: Instant, input: Input) -> Result<Vec<Effect>, Problem> {
+        let silent = now >= self.deadline();
+        match &mut self.state {
+            State::Hello { .. } => self.on_hello(now, input),
+            State::Open(open) => open.on_open(now, silent, input),
+        }
+    }
+
+    fn on_hello(&mut self, now: Instant, input: Input) -> Result<Vec<Effect>, Problem> {
+        match input {
+            Input::Message(Incoming::Hello(hello)) => {
+                let (min, max) = hello.protocol;
+                if !(min..=max).contains(&PROTOCOL) {
+                    let detail = format!("the agent speaks versions {min} to {max}, this control plane {PROTOCOL}");
+                    return Err(Problem::new(Reason::VersionUnsupported, detail));
+                }
+                self.state = State::Open(Open {
+                    heard: now,
+                    sources: hello.sources.clone(),
+                    offered: BTreeMap::new(),
+                    slots: 0,
+                    held: BTreeMap::new(),
+                    runs: Arc::default(),
+                });
+                Ok(vec![Effect::Welcome(hello)])
+            }
+            Input::Message(
+                Incoming::DefinitionStatus(_)
+                | Incoming::LeaseRequest(_)
+                | Incoming::Heartbeat { .. }
+                | Incoming::Release(_)
+                | Incoming::RunEvent(_)
+                | Incoming::Unlisted(_),
+            ) => Err(Problem::violation("the first message is not Hello")),
+            Input::Tick => Err(Problem::violation(format!("no Hello came within {} s", HELLO_TIMEOUT.as_secs()))),
+            // None of these is asked for before `Hello`.
+            Input::Resumed(_) | Input::Definitions(_) | Input::Runs(_) | Input::Granted(_) => Ok(Vec::new()),
+        }
+    }
+}
+
+impl Open {
+    fn on_open(&mut self, now: Instant, silent: bool, input: Input) -> Result<Vec<Effect>, Problem> {
+        match input {
+            Input::Message(Incoming::Hello(_)) => Err(Problem::violation("Hello came a second time")),
+            Input::Message(Incoming::Unlisted(capability)) => Err(Problem::unlisted(capability)),
+            Input::Message(Incoming::DefinitionStatus(status)) => Ok(self.on_status(status)),
+            Input::Message(Incoming::LeaseRequest(slots)) => {
+                self.slots = slots;
+                Ok(self.grants())
+            }
+            Input::Message(Incoming::Heartbeat { id, renewals }) => {
+                self.heard = now;
+                Ok(vec![Effect::Renew { id, renewals }])
+            }
+            Input::Message(Incoming::Release(release)) => {
+                if let Some(token) = release.token.filter(|token| self.held.get(&token.run_id) == Some(token)) {
+                    self.held.remove(&token.run_id);
+                }
+                Ok(vec![Effect::Release(release)])
+            }
+            Input::Message(Incoming::RunEvent(event)) => Ok(event.map(Effect::SaveEvent).into_iter().collect()),
+            Input::Resumed(tokens) => {
+                self.held.extend(tokens.into_iter().map(|token| (token.run_id, token)));
+                Ok(Vec::new())
+            }
+            Input::Definitions(definitions) => Ok(self.on_definitions(&definitions)),
+            Input::Runs(runs) => {
+                self.runs = runs;
+                let mut effects = self.lost();
+                effects.extend(self.grants());
+                Ok(effects)
+            }
+            Input::Granted(token) => {
+                self.slots = self.slots.saturating_sub(1);
+                self.held.insert(token.run_id, token);
+                Ok(Vec::new())
+            }
+            Input::Tick if silent => {
+                Err(Problem::new(Reason::AgentLost, format!("no heartbeat came for {SILENT_INTERVALS} intervals")))
+            }
+            Input::Tick => Ok(Vec::new()),
+        }
+    }
+
+    fn on_definitions(&mut self, definitions: &[Definition]) -> Vec<Effect> {
+        let mine: BTreeMap<&str, &Definition> = definitions
+            .iter()
+            .filter(|definition| definition.new.enabled && self.sources.contains(&definition.new.source))
+            .map(|definition| (definition.new.pipeline.as_str(), definition))
+            .collect();
+        let gone: Vec<String> =
+            self.offered.keys().filter(|pipeline| !mine.contains_key(pipeline.as_str())).cloned().collect();
+        let mut effects = Vec::new();
+        for pipeline in gone {
+            self.offered.remove(&pipeline);
+            effects.push(Effect::SendRemoved(pipeline));
+        }
+        for (pipeline, definition) in mine {
+            if self.offered.get(pipeline).is_none_or(|offered| offered.version != definition.version) {
+                let offered = Offered { version: definition.version, accepted: false };
+                self.offered.insert(pipeline.to_owned(), offered);
+                effects.push(Effect::SendDefinition {
+                    pipeline: pipeline.to_owned(),
+                    version: definition.version,
+                    workflow_json: definition.new.workflow_json.clone(),
+                });
+            }
+        }
+        effects
+    }
+
+    /// A status of another version than the last one sent is late: the one that counts is on its way.
+    fn on_status(&mut self, status: DefinitionStatus) -> Vec<Effect> {
+        let offered = self.offered.get_mut(&status.pipeline).filter(|offered| offered.version == status.version);
+        let Some(offered) = offered else { return Vec::new() };
+        offered.accepted = status.accepted;
+        let mut effects = vec![Effect::SaveVerdict(status)];
+        effects.extend(self.grants());
+        effects
+    }
+
+    fn grants(&self) -> Vec<Effect> {
+        let busy = |pipeline: &str| self.runs.iter().any(|run| run.pipeline == pipeline && run.state.is_active());
+        let mut taken: Vec<&str> = Vec::new();
+        let mut effects = Vec::new();
+        for run in self.runs.iter().filter(|run| run.state == RunState::Queued) {
+            if effects.len() >= usize::try_from(self.slots).unwrap_or(usize::MAX) {
+                break;
+            }
+            let accepted = self.offered.get(&run.pipeline).filter(|offered| offered.accepted);
+            let Some(offered) = accepted else { continue };
+            if busy(&run.pipeline) || taken.contains(&run.pipeline.as_str()) {
+                continue;
+            }
+            taken.push(&run.pipeline);
+            effects.push(Effect::Grant { run_id: run.run_id, definition_version: offered.version });
+        }
+        effects
+    }
+
+    /// Leases that are not active any more, or not under the token that this session knows.
+    fn lost(&mut self) -> Vec<Effect> {
+        let runs = Arc::clone(&self.runs);
+        let active = |token: &Token| runs.iter().any(|run| run.state.is_active() && run.token() == Some(*token));
+        let lost: Vec<Token> = self.held.values().filter(|token| !active(token)).copied().collect();
+        self.held.retain(|_, token| active(token));
+        lost.into_iter().map(Effect::LookInto).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::{Lease, LeaseId, NewDefinition};
+
+    const PIPELINES: u8 = 4;
+
+    fn definition(pipeline: u8, version: u64) -> Definition {
+        let new = NewDefinition {
+            pipeline: pipeline.to_string(),
+            file: String::new(),
+            workflow_json: String::new(),
+            source: "salesforce".to_owned(),
+            mark_deleted: true,
+            schedule: None,
+            enabled: true,
+        };
+        Definition { new, version, scheduled_at: Timestamp::UNIX_EPOCH }
+    }
+
+    fn run(pipeline: u8, state: RunState) -> Run {
+        Run {
+            run_id: RunId::new(),
+            pipeline: pipeline.to_string(),
+            state,
+            attempt: 0,
+            full: false,
+            definition_version: 0,
+            queued_at: Timestamp::UNIX_EPOCH,
+            started_at: None,
+            ended_at: None,
+            agent: None,
+            reason: None,
+            detail: None,
+            complete: false,
+            figures: None,
+            lease: state.is_active().then_some(Lease { fence: 1, lease_id: LeaseId([0; 16]), renewals: 0 }),
+        }
+    }
+
+    fn hello() -> Input {
+        Input::Message(Incoming::Hello(Hello {
+            protocol: (1, 1),
+            agent_version: String::new(),
+            instance_id: [0; 16],
+            sources: vec!["salesforce".to_owned()],
+            held: Vec::new(),
+        }))
+    }
+
+    #[derive(Debug, Clone)]
+    enum Action {
+        Define(u8, u64),
+        Remove(u8),
+        Judge(u8, u64, bool),
+        Ask(u32),
+        Runs(Vec<(u8, bool)>),
+    }
+
+    fn action() -> impl Strategy<Value = Action> {
+        let pipeline = 0..PIPELINES;
+        prop_oneof![
+            (pipeline.clone(), 1..3_u64).prop_map(|(pipeline, version)| Action::Define(pipeline, version)),
+            pipeline.clone().prop_map(Action::Remove),
+            (pipeline.clone(), 1..3_u64, any::<bool>()).prop_map(|(p, version, yes)| Action::Judge(p, version, yes)),
+            (0..3_u32).prop_map(Action::Ask),
+            proptest::collection::vec((pipeline, any::<bool>()), 0..6).prop_map(Action::Runs),
+        ]
+    }
+
+    /// What a session may do, told by another bookkeeping than the machine's.
+    #[derive(Default)]
+    struct Model {
+        definitions: BTreeMap<u8, u64>,
+        accepted: BTreeMap<u8, u64>,
+        slots: u32,
+        runs: Vec<Run>,
+    }
+
+    proptest! {
+        #[test]
+        fn a_run_is_granted_only_into_a_free_slot_in_the_accepted_version_and_never_beside_another(
+            actions in proptest::collection::vec(action(), 1..60),
+        ) {
+            let now = Instant::now();
+            let mut machine = Machine::new(now, Duration::from_secs(15));
+            machine.step(now, hello()).unwrap();
+            let mut model = Model::default();
+            for action in actions {
+                let input = match action {
+                    Action::Define(pipeline, version) => {
+                        if model.definitions.insert(pipeline, version) != Some(version) {
+                            model.accepted.remove(&pipeline);
+                        }
+                        definitions(&model)
+                    }
+                    Action::Remove(pipeline) => {
+                        model.definitions.remove(&pipeline);
+                        model.accepted.remove(&pipeline);
+                        definitions(&model)
+                    }
+                    Action::Judge(pipeline, version, accepted) => {
+                        if model.definitions.get(&pipeline) == Some(&version) {
+                            model.accepted.remove(&pipeline);
+                            model.accepted.extend(accepted.then_some((pipeline, version)));
+                        }
+                        Input::Message(Incoming::DefinitionStatus(DefinitionStatus {
+                            pipeline: pipeline.to_string(), version, accepted, reason: "", detail: String::new(),
+                        }))
+                    }
+                    Action::Ask(slots) => {
+                        model.slots = slots;
+                        Input::Message(Incoming::LeaseRequest(slots))
+                    }
+                    Action::Runs(runs) => {
+                        let state = |active| if active { RunState::Running } else { RunState::Queued };
+                        model.runs = runs.into_iter().map(|(pipeline, active)| run(pipeline, state(active))).collect();
+                        Input::Runs(Arc::new(model.runs.clone()))
+                    }
+                };
+                for effect in machine.step(now, input).unwrap() {
+                    let Effect::Grant { run_id, definition_version } = effect else { continue };
+                    let granted = model.runs.iter_mut().find(|run| run.run_id == run_id).unwrap();
+                    prop_assert_eq!(granted.state, RunState::Queued);
+                    granted.state = RunState::Granted;
+                    granted.lease = Some(Lease { fence: 2, lease_id: LeaseId([1; 16]), renewals: 0 });
+                    let (token, pipeline) = (granted.token().unwrap(), granted.pipeline.clone());
+                    let beside = model.runs.iter().filter(|run| run.pipeline == pipeline && run.state.is_active());
+                    prop_assert_eq!(beside.count(), 1);
+                    prop_assert_eq!(model.accepted.get(&pipeline.parse().unwrap()), Some(&definition_version));
+                    prop_assert!(model.slots > 0);
+                    model.slots -= 1;
+                    machine.step(now, Input::Granted(token)).unwrap();
+                }
+                let told = machine.step(now, Input::Runs(Arc::new(model.runs.clone()))).unwrap();
+                let again = told.iter().any(|effect| matches!(effect, Effect::Grant { .. }));
+                prop_assert!(!again, "what could be granted was granted at once");
+            }
+        }
+    }
+
+    fn definitions(model: &Model) -> Input {
+        let all = model.definitions.iter().map(|(pipeline, version)| definition(*pipeline, *version));
+        Input::Definitions(Arc::new(all.collect()))
+    }
+
+    #[test]
+    fn silence_of_three_intervals_ends_the_session_and_a_heartbeat_does_not() {
+        let start = Instant::now();
+        let mut machine = Machine::new(start, Duration::from_secs(10));
+        machine.step(start, hello()).unwrap();
+        let beat = || Input::Message(Incoming::Heartbeat { id: 1, renewals: Vec::new() });
+        machine.step(start + Duration::from_secs(29), beat()).unwrap();
+        assert!(machine.step(start + Duration::from_secs(58), Input::Tick).is_ok());
+        let problem = machine.step(start + Duration::from_secs(59), Input::Tick).unwrap_err();
+        assert_eq!(problem.reason, Reason::AgentLost);
+    }
+}

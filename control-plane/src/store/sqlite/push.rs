@@ -1,0 +1,228 @@
+//! What agents write before the commit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bytes::Bytes;
+use sqlx::sqlite::SqliteRow;
+use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
+
+use super::rows::{column, hash, list_text, number, signed};
+use super::{failed, runs};
+use crate::digest::{self, Hash};
+use crate::store::rules::{self, BatchContext, BatchPlan, Head, Standing};
+use crate::store::{Applied, Batch, Event, MAX_EVENTS, Opened, Record, Refusal, Run, StoreError, WriteError, Writer};
+
+const WRITE: &str = "write a batch";
+
+/// Rows in one statement: 10 variables each, far below SQLite's 32,766 and PostgreSQL's 65,535.
+const ROWS: usize = 500;
+
+/// What a run has staged.
+pub(super) struct Staged {
+    pub(super) run: Run,
+    pub(super) standing: Standing,
+    pub(super) fence: Option<u64>,
+    pub(super) next_seq: u64,
+    pub(super) digest: Hash,
+    pub(super) source_position: Bytes,
+}
+
+/// Checks the writer and reads what its run has staged.
+pub(super) async fn staged(db: &mut SqliteConnection, writer: &Writer) -> Result<Staged, WriteError> {
+    let (standing, run) = runs::standing(db, writer).await??;
+    let row = sqlx::query("SELECT staged_fence, next_seq, digest, source_position FROM run WHERE run_id = ?")
+        .bind(run.run_id.to_string())
+        .fetch_one(&mut *db)
+        .await
+        .map_err(failed("read a run"))?;
+    let fence: Option<i64> = column(&row, "staged_fence")?;
+    Ok(Staged {
+        run,
+        standing,
+        fence: fence.and_then(|fence| u64::try_from(fence).ok()),
+        next_seq: number(&row, "next_seq")?,
+        digest: hash(&row, "digest")?,
+        source_position: column::<Vec<u8>>(&row, "source_position")?.into(),
+    })
+}
+
+impl Staged {
+    /// This, if the writer's grant holds the lease and opened its push.
+    pub(super) fn open(self, writer: &Writer) -> Result<Self, Refusal> {
+        let open = self.standing == Standing::Current && self.fence == Some(writer.token.fence);
+        if open { Ok(self) } else { Err(Refusal::NotOpen) }
+    }
+}
+
+pub(super) async fn open(db: &mut SqliteConnection, writer: &Writer) -> Result<Opened, WriteError> {
+    const OPEN: &str = "open a push";
+    let mut staged = staged(db, writer).await?;
+    let run_id = staged.run.run_id.to_string();
+    if staged.standing == Standing::Current {
+        if staged.fence != Some(writer.token.fence) {
+            drop_staged(db, &run_id).await?;
+            staged.next_seq = 0;
+            staged.digest = digest::EMPTY;
+            staged.source_position = Bytes::new();
+        }
+        sqlx::query("UPDATE run SET state = 'running', staged_fence = ? WHERE run_id = ?")
+            .bind(signed(writer.token.fence))
+            .bind(&run_id)
+            .execute(&mut *db)
+            .await
+            .map_err(failed(OPEN))?;
+    }
+    let baseline = sqlx::query("SELECT EXISTS (SELECT 1 FROM entity WHERE pipeline = ?)")
+        .bind(&staged.run.pipeline)
+        .fetch_one(&mut *db)
+        .await
+        .map_err(failed(OPEN))?;
+    Ok(Opened {
+        pipeline: staged.run.pipeline,
+        next_seq: staged.next_seq,
+        digest: staged.digest,
+        source_position: staged.source_position,
+        has_baseline: baseline.try_get(0).map_err(failed(OPEN))?,
+    })
+}
+
+/// Forgets what a run staged and did not commit.
+pub(super) async fn drop_staged(db: &mut SqliteConnection, run_id: &str) -> Result<(), StoreError> {
+    sqlx::query("DELETE FROM record WHERE run_id = ?")
+        .bind(run_id)
+        .execute(&mut *db)
+        .await
+        .map_err(failed("drop what was staged"))?;
+    sqlx::query("UPDATE run SET staged_fence = NULL, next_seq = 0, digest = ?, source_position = x'' WHERE run_id = ?")
+        .bind(digest::EMPTY.as_slice())
+        .bind(run_id)
+        .execute(&mut *db)
+        .await
+        .map_err(failed("drop what was staged"))?;
+    Ok(())
+}
+
+pub(super) async fn apply(db: &mut SqliteConnection, writer: &Writer, batch: &Batch) -> Result<Applied, WriteError> {
+    let staged = staged(db, writer).await?.open(writer)?;
+    let run_id = staged.run.run_id.to_string();
+    let context = batch_context(db, &staged, &run_id, &batch.records).await?;
+    match rules::plan_batch(&context, &batch.records)? {
+        BatchPlan::BodyNeeded(seqs) => Ok(Applied::BodyNeeded { seqs }),
+        BatchPlan::Known => Ok(Applied::Durable { next_seq: staged.next_seq }),
+        BatchPlan::Stage { from, next_seq, digest } => {
+            for records in batch.records.get(from..).unwrap_or_default().chunks(ROWS) {
+                insert_records(db, &run_id, records).await?;
+            }
+            sqlx::query("UPDATE run SET next_seq = ?, digest = ?, source_position = ? WHERE run_id = ?")
+                .bind(signed(next_seq))
+                .bind(digest.as_slice())
+                .bind(batch.source_position.as_ref())
+                .bind(&run_id)
+                .execute(&mut *db)
+                .await
+                .map_err(failed(WRITE))?;
+            Ok(Applied::Durable { next_seq })
+        }
+    }
+}
+
+async fn batch_context(
+    db: &mut SqliteConnection,
+    staged: &Staged,
+    run_id: &str,
+    records: &[Record],
+) -> Result<BatchContext, StoreError> {
+    let first = records.first().map_or(0, |record| record.seq);
+    let mut context = BatchContext {
+        next_seq: staged.next_seq,
+        digest: staged.digest,
+        full: staged.run.full,
+        staged: BTreeMap::new(),
+        names: BTreeSet::new(),
+        committed: BTreeMap::new(),
+    };
+    if first < staged.next_seq {
+        let known = sqlx::query("SELECT seq, kind, fqn, content_hash FROM record WHERE run_id = ? AND seq >= ?")
+            .bind(run_id)
+            .bind(signed(first))
+            .fetch_all(&mut *db)
+            .await
+            .map_err(failed(WRITE))?;
+        for row in &known {
+            context.staged.insert(number(row, "seq")?, head(row)?);
+        }
+    }
+    for records in records.chunks(ROWS) {
+        let mut names = QueryBuilder::new("SELECT fqn FROM record WHERE run_id = ");
+        names.push_bind(run_id).push(" AND fqn IN (");
+        for row in fetch_by_fqn(db, names, records).await? {
+            context.names.insert(column(&row, "fqn")?);
+        }
+        let mut committed = QueryBuilder::new("SELECT fqn, kind, content_hash FROM entity WHERE pipeline = ");
+        committed.push_bind(staged.run.pipeline.as_str()).push(" AND fqn IN (");
+        for row in fetch_by_fqn(db, committed, records).await? {
+            context.committed.insert(column(&row, "fqn")?, head(&row)?);
+        }
+    }
+    Ok(context)
+}
+
+/// Ends a query with the FQNs of the records and runs it.
+async fn fetch_by_fqn(
+    db: &mut SqliteConnection,
+    mut query: QueryBuilder<Sqlite>,
+    records: &[Record],
+) -> Result<Vec<SqliteRow>, StoreError> {
+    let mut list = query.separated(", ");
+    for record in records {
+        list.push_bind(record.fqn.as_str());
+    }
+    list.push_unseparated(")");
+    // Its text depends on the number of records: caching it would push useful statements out.
+    query.build().persistent(false).fetch_all(&mut *db).await.map_err(failed(WRITE))
+}
+
+fn head(row: &SqliteRow) -> Result<Head, StoreError> {
+    Ok(Head { kind: column(row, "kind")?, fqn: column(row, "fqn")?, content_hash: hash(row, "content_hash")? })
+}
+
+async fn insert_records(db: &mut SqliteConnection, run_id: &str, records: &[Record]) -> Result<(), StoreError> {
+    let mut insert = QueryBuilder::new(
+        "INSERT INTO record (run_id, seq, kind, fqn, content_hash, column_count, foreign_keys, has_body, body) ",
+    );
+    insert.push_values(records, |mut row, record| {
+        let content = record.content.as_ref();
+        row.push_bind(run_id)
+            .push_bind(signed(record.seq))
+            .push_bind(record.kind.as_str())
+            .push_bind(record.fqn.as_str())
+            .push_bind(record.content_hash.as_slice())
+            .push_bind(signed(content.map_or(0, |content| content.columns)))
+            .push_bind(list_text(content.map_or(&[], |content| &content.foreign_keys)))
+            .push_bind(content.is_some())
+            .push_bind(content.map(|content| content.body.as_ref()));
+    });
+    insert.build().persistent(false).execute(&mut *db).await.map_err(failed(WRITE))?;
+    Ok(())
+}
+
+pub(super) async fn add_event(db: &mut SqliteConnection, writer: &Writer, event: &Event) -> Result<(), StoreError> {
+    const EVENT: &str = "write an event";
+    if !matches!(runs::standing(db, writer).await?, Ok((Standing::Current, _))) {
+        return Ok(());
+    }
+    sqlx::query(
+        "INSERT INTO event (run_id, number, at, severity, code, text)
+         SELECT ?1, count(*), ?2, ?3, ?4, ?5 FROM event WHERE run_id = ?1 HAVING count(*) < ?6",
+    )
+    .bind(writer.token.run_id.to_string())
+    .bind(event.at.as_millisecond())
+    .bind(&event.severity)
+    .bind(&event.code)
+    .bind(&event.text)
+    .bind(signed(MAX_EVENTS))
+    .execute(&mut *db)
+    .await
+    .map_err(failed(EVENT))?;
+    Ok(())
+}

@@ -1,0 +1,14 @@
+//! The protocol over real sockets and TLS, spoken by agents that are written by hand from the .proto files alone.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    reason = "a test fails by panicking, its helpers too"
+)]
+
+mod agent;
+mod identity;
+mod plane;
+mod push;
+mod session;
