@@ -1,0 +1,322 @@
+//! What the agent does about each thing that happens: no I/O, no waiting.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use hybrid_runner_connector::{Notice, Severity, Source};
+use hybrid_runner_secrets::Stores;
+use tokio::sync::{broadcast, mpsc, watch};
+use tokio::task::{Id, JoinError, JoinSet};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, error, info, info_span, warn};
+
+use super::Agent;
+use crate::event::{AgentEvent, RunProgress};
+use crate::lease::{Leases, Lost};
+use crate::plan::Connectors;
+use crate::run::{Ended, Run};
+use crate::session::{Command, Definition, Event, Grant, Held, Link, Reason, RunId, WriteToken};
+use crate::status;
+use crate::upload::Target;
+
+/// Reports of runs that wait while there is no session; they are best effort, more are dropped.
+const REPORTS: usize = 1000;
+
+/// A run's task that ended; none: it was stopped.
+pub(super) type RunJoined = Result<(Id, Option<Ended>), JoinError>;
+
+pub(super) struct Supervisor {
+    connectors: Connectors,
+    secrets: Arc<Stores>,
+    slots: usize,
+    leases: Leases,
+    /// Of this session, by pipeline.
+    definitions: BTreeMap<String, Planned>,
+    running: BTreeMap<RunId, Running>,
+    pub(super) runs: JoinSet<Option<Ended>>,
+    /// What is to be said to the control plane.
+    pub(super) outbox: VecDeque<Command>,
+    held: watch::Sender<Vec<Held>>,
+    link: watch::Receiver<Option<Link>>,
+    noticed: mpsc::Sender<(RunId, Notice)>,
+    observers: broadcast::Sender<AgentEvent>,
+    /// Until when a stopping agent waits.
+    leaves_at: Option<Instant>,
+}
+
+struct Planned {
+    version: u64,
+    /// None: it was rejected.
+    source: Option<Arc<dyn Source>>,
+}
+
+struct Running {
+    token: WriteToken,
+    pipeline: String,
+    progress: RunProgress,
+    task: Id,
+    stop: CancellationToken,
+    /// How the run ends when it is stopped.
+    stopped: Option<Ended>,
+}
+
+impl Supervisor {
+    pub(super) fn new(
+        agent: Agent,
+        held: watch::Sender<Vec<Held>>,
+        link: watch::Receiver<Option<Link>>,
+        noticed: mpsc::Sender<(RunId, Notice)>,
+    ) -> Self {
+        Self {
+            connectors: agent.connectors,
+            secrets: agent.config.secrets,
+            slots: usize::try_from(agent.config.slots.clamp(1, crate::config::AgentConfig::MAX_SLOTS)).unwrap_or(1),
+            leases: Leases::new(agent.clock),
+            definitions: BTreeMap::new(),
+            running: BTreeMap::new(),
+            runs: JoinSet::new(),
+            outbox: VecDeque::new(),
+            held,
+            link,
+            noticed,
+            observers: agent.observers,
+            leaves_at: None,
+        }
+    }
+
+    pub(super) fn is_stopping(&self) -> bool {
+        self.leaves_at.is_some()
+    }
+
+    /// Whether a stopping agent has nothing left to wait for.
+    pub(super) fn is_done(&self, now: Instant) -> bool {
+        let is_settled = self.running.is_empty() && !self.leases.has_unanswered();
+        self.leaves_at.is_some_and(|leaves_at| is_settled || now >= leaves_at)
+    }
+
+    pub(super) fn stop(&mut self, farewell: Duration) {
+        info!(runs = self.running.len(), "stopping, handing runs back");
+        self.leaves_at = Some(Instant::now() + farewell);
+        for running in self.running.values_mut() {
+            let ended = || Ended::handed_back(Reason::DRAINING, "the agent is stopping");
+            running.stopped.get_or_insert_with(ended);
+            running.stop.cancel();
+        }
+        self.offer();
+    }
+
+    pub(super) fn on_session(&mut self, event: Event) {
+        match event {
+            Event::Welcomed { control_plane, terms, lost } => {
+                info!(%control_plane, "session with the control plane began");
+                // Every session sends the definitions anew, and answers are for one session.
+                self.definitions.clear();
+                self.outbox.retain(|command| matches!(command, Command::Report(_)));
+                let lost = self.leases.welcomed(terms, lost);
+                self.lose(lost);
+                self.offer();
+                self.tell(AgentEvent::Connected { control_plane });
+            }
+            Event::Defined(definition) => self.on_definition(definition),
+            Event::Undefined { pipeline } => {
+                info!(%pipeline, "definition removed");
+                self.definitions.remove(&pipeline);
+            }
+            Event::Granted(grant) => self.on_grant(grant),
+            Event::Renewed { sent_at, renewed, lost } => {
+                let lost = self.leases.renewed(sent_at, &renewed, lost);
+                self.lose(lost);
+            }
+            Event::Released(run_id) => self.leases.released(&run_id),
+            Event::Revoked { run_id, reason } => {
+                let lost = self.leases.revoked(run_id, reason);
+                self.lose(lost);
+            }
+            Event::Ended { problem } => self.tell(AgentEvent::Disconnected { problem }),
+        }
+        self.send_releases();
+    }
+
+    pub(super) fn on_tick(&mut self) {
+        let lost = self.leases.expired();
+        self.lose(lost);
+        self.send_releases();
+    }
+
+    pub(super) fn on_notice(&mut self, run_id: &RunId, notice: Notice) {
+        let Some(running) = self.running.get(run_id) else { return };
+        let (pipeline, code, text) = (&running.pipeline, notice.code, &notice.text);
+        match notice.severity {
+            Severity::Info => info!(%run_id, %pipeline, code, "{text}"),
+            Severity::Warning => warn!(%run_id, %pipeline, code, "{text}"),
+        }
+        if self.outbox.len() < REPORTS {
+            let report = status::report(running.token.clone(), notice.clone());
+            self.outbox.push_back(Command::Report(report));
+        }
+        self.tell(AgentEvent::Notice { run_id: run_id.to_string(), pipeline: pipeline.clone(), notice });
+    }
+
+    pub(super) fn on_ended(&mut self, joined: RunJoined) {
+        let (task, ended) = match joined {
+            Ok((task, ended)) => (task, ended),
+            Err(error) => {
+                error!(error = %error, "a run's task failed");
+                (
+                    error.id(),
+                    Some(Ended::failed(Reason::INTERNAL, "a fault of the agent ended the run; its log says more")),
+                )
+            }
+        };
+        let Some(run_id) = self.running.iter().find(|(_, run)| run.task == task).map(|(run_id, _)| run_id.clone())
+        else {
+            return;
+        };
+        let Some(Running { token, pipeline, stopped, .. }) = self.running.remove(&run_id) else { return };
+        // A run that was done before it noticed the stop is done.
+        let ended = ended.or(stopped).unwrap_or_else(|| Ended::failed(Reason::INTERNAL, "the run was stopped"));
+        match status::release(token, ended.reason, &ended.end) {
+            Some(release) => self.leases.give_back(release),
+            None => self.leases.ended(&run_id),
+        }
+        self.tell(AgentEvent::RunEnded { run_id: run_id.to_string(), pipeline, end: ended.end });
+        self.publish();
+        self.send_releases();
+        self.offer();
+    }
+
+    fn on_definition(&mut self, definition: Definition) {
+        let Definition { pipeline, version, workflow_json } = definition;
+        let planned = self.connectors.plan_json(&workflow_json);
+        let (source, refused) = match planned {
+            Ok(source) => {
+                info!(%pipeline, version, "definition accepted");
+                self.tell(AgentEvent::DefinitionAccepted { pipeline: pipeline.clone(), version });
+                (Some(source), None)
+            }
+            Err(error) => {
+                warn!(%pipeline, version, reason = %error.reason, %error, "definition rejected");
+                let (reason, detail) = (Reason::from(error.reason), error.to_string());
+                let rejected = AgentEvent::DefinitionRejected {
+                    pipeline: pipeline.clone(),
+                    version,
+                    reason: reason.as_str(),
+                    detail: detail.clone(),
+                };
+                self.tell(rejected);
+                (None, Some((reason, detail)))
+            }
+        };
+        self.definitions.insert(pipeline.clone(), Planned { version, source });
+        self.outbox.push_back(Command::Answer { pipeline, version, refused });
+    }
+
+    fn on_grant(&mut self, grant: Grant) {
+        let run_id = grant.token.run_id.clone();
+        if self.running.contains_key(&run_id) {
+            warn!(%run_id, "granted a run that is running; ignored");
+            return;
+        }
+        let lease = self.leases.granted(run_id.clone());
+        let source = match self.startable(&grant) {
+            Ok(source) => source,
+            Err((reason, detail)) => {
+                warn!(%run_id, pipeline = %grant.pipeline, %reason, detail, "grant declined");
+                self.leases.give_back(status::decline(grant.token, reason, detail.to_owned()));
+                return;
+            }
+        };
+        let (progress, stop) = (RunProgress::default(), CancellationToken::new());
+        let (noticed, notice_of) = (self.noticed.clone(), run_id.clone());
+        let run = Run {
+            source,
+            secrets: Arc::clone(&self.secrets),
+            target: Target {
+                token: grant.token.clone(),
+                start_timeout: grant.start_timeout,
+                full: grant.full,
+                lease,
+                progress: progress.clone(),
+                link: self.link.clone(),
+            },
+            // Best effort: a source must never wait for whoever listens.
+            notices: Box::new(move |notice| drop(noticed.try_send((notice_of.clone(), notice)))),
+            grant: grant.clone(),
+        };
+        let (pipeline, stopped) = (grant.pipeline, stop.clone());
+        let span = info_span!("run", %run_id, %pipeline);
+        let task = async move { stopped.run_until_cancelled(run.execute()).await };
+        let task = self.runs.spawn(task.instrument(span)).id();
+        self.tell(AgentEvent::Granted {
+            run_id: run_id.to_string(),
+            pipeline: pipeline.clone(),
+            attempt: grant.attempt,
+            progress: progress.clone(),
+        });
+        self.running.insert(run_id, Running { token: grant.token, pipeline, progress, task, stop, stopped: None });
+        self.publish();
+    }
+
+    /// The plan to run, or why this agent does not.
+    fn startable(&self, grant: &Grant) -> Result<Arc<dyn Source>, (Reason, &'static str)> {
+        if self.is_stopping() {
+            return Err((Reason::DRAINING, "the agent is stopping"));
+        }
+        if self.running.len() >= self.slots {
+            return Err((Reason::BUSY, "the agent has no free slot"));
+        }
+        if self.running.values().any(|running| running.pipeline == grant.pipeline) {
+            return Err((Reason::BUSY, "the agent runs this pipeline already"));
+        }
+        match self.definitions.get(&grant.pipeline) {
+            Some(Planned { version, source }) if *version == grant.definition_version => {
+                source.clone().ok_or_else(|| {
+                    (hybrid_runner_connector::Reason::BadDefinition.into(), "the agent rejected this definition")
+                })
+            }
+            _ => Err((Reason::BUSY, "the agent has another version of this definition")),
+        }
+    }
+
+    /// Stops the runs of leases that are not this agent's any more.
+    fn lose(&mut self, lost: Vec<Lost>) {
+        for Lost { run_id, reason } in lost {
+            let Some(running) = self.running.get_mut(&run_id) else { continue };
+            warn!(%run_id, pipeline = %running.pipeline, %reason, "lease lost, stopping the run");
+            running.stopped.get_or_insert_with(|| Ended::lease_lost(reason));
+            running.stop.cancel();
+        }
+    }
+
+    fn send_releases(&mut self) {
+        self.outbox.extend(self.leases.releases_due().into_iter().map(Command::Release));
+    }
+
+    /// Says how many runs can be taken now.
+    fn offer(&mut self) {
+        let free = if self.is_stopping() { 0 } else { self.slots.saturating_sub(self.running.len()) };
+        let slots = u32::try_from(free).unwrap_or_default();
+        self.outbox.push_back(Command::Offer { slots });
+    }
+
+    /// Shows heartbeats the leases to renew.
+    fn publish(&self) {
+        self.held.send_replace(
+            self.running
+                .values()
+                .map(|running| Held {
+                    token: running.token.clone(),
+                    pipeline: running.pipeline.clone(),
+                    progress: running.progress.clone(),
+                })
+                .collect(),
+        );
+    }
+
+    fn tell(&self, event: AgentEvent) {
+        // Without an observer there is nobody to tell.
+        drop(self.observers.send(event));
+    }
+}

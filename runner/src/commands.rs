@@ -1,0 +1,121 @@
+//! The program's commands, one file each.
+//!
+//! Exit codes: 0 complete, 1 failed, 2 refused before anything was sent, 3 written but incomplete.
+
+mod config_schema;
+mod extract;
+mod run;
+
+use std::error::Error;
+use std::ffi::OsString;
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{ConfigError, Environment};
+use crate::telemetry::{Chain, TelemetryError};
+
+/// Salesforce metadata into OpenMetadata; credentials never leave the network.
+#[derive(Debug, Parser)]
+#[command(name = "hybrid-runner", version, propagate_version = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the agent: connect to the control plane and run the pipelines that it grants.
+    Run {
+        /// The agent's configuration, YAML.
+        #[arg(long, value_name = "FILE")]
+        config: PathBuf,
+    },
+    /// Extract once, without a control plane, from an OpenMetadata workflow file.
+    Extract(extract::Arguments),
+    /// About the configuration file.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the JSON schema of the configuration file.
+    Schema {
+        /// Check this file first; it is refused as `run` would refuse it.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// On one line, for programs.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// Runs the program with its arguments, the program's name first.
+#[must_use]
+pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are errors of clap's, too, with exit code 0. A closed stdout changes nothing.
+            drop(error.print());
+            return if error.use_stderr() { CommandError::REFUSED.into() } else { ExitCode::SUCCESS };
+        }
+    };
+    let environment = Environment::of_process();
+    let result = match arguments.command {
+        Command::Run { config } => run::run(&config, &environment).map(|()| ExitCode::SUCCESS),
+        Command::Extract(arguments) => extract::run(&arguments, &environment),
+        Command::Config(ConfigCommand::Schema { config, json }) => {
+            config_schema::run(config.as_deref(), json, &environment).map(|()| ExitCode::SUCCESS)
+        }
+    };
+    result.unwrap_or_else(|error| {
+        // Where stderr is closed there is nobody to tell.
+        drop(writeln!(std::io::stderr(), "error: {}", error.text));
+        error.code.into()
+    })
+}
+
+/// A command ended in error.
+#[derive(Debug)]
+struct CommandError {
+    code: u8,
+    text: String,
+}
+
+impl CommandError {
+    const FAILED: u8 = 1;
+    const REFUSED: u8 = 2;
+
+    /// The input is refused; nothing was sent.
+    fn refused(text: impl Into<String>) -> Self {
+        Self { code: Self::REFUSED, text: text.into() }
+    }
+
+    fn failed(text: impl Into<String>) -> Self {
+        Self { code: Self::FAILED, text: text.into() }
+    }
+
+    fn failed_by(error: &(dyn Error + 'static)) -> Self {
+        Self::failed(Chain(error).to_string())
+    }
+}
+
+impl From<ConfigError> for CommandError {
+    fn from(error: ConfigError) -> Self {
+        Self::refused(Chain(&error).to_string())
+    }
+}
+
+impl From<TelemetryError> for CommandError {
+    fn from(error: TelemetryError) -> Self {
+        Self::refused(Chain(&error).to_string())
+    }
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| CommandError::failed_by(&error))
+}

@@ -1,0 +1,282 @@
+//! The file as it is written.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost};
+use hybrid_runner_secrets::{SecretRef, StoreSpec, Stores};
+use schemars::JsonSchema;
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Log, LogFormat, Pem, Settings, schema};
+
+/// Configuration of hybrid-runner.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct ConfigFile {
+    /// The control plane, and who this agent is there.
+    control_plane: ControlPlaneFile,
+    /// How many runs at once.
+    #[schemars(range(min = 1, max = 4))]
+    slots: u32,
+    /// Where credentials are read.
+    secrets: SecretsFile,
+    /// What is local about Salesforce.
+    salesforce: SalesforceFile,
+    /// What is logged to stderr.
+    log: LogFile,
+}
+
+impl Default for ConfigFile {
+    fn default() -> Self {
+        Self {
+            control_plane: ControlPlaneFile::default(),
+            slots: AgentConfig::MAX_SLOTS,
+            secrets: SecretsFile::default(),
+            salesforce: SalesforceFile::default(),
+            log: LogFile::default(),
+        }
+    }
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct ControlPlaneFile {
+    /// `https://host:port` of the control plane's gRPC listener.
+    endpoint: Option<String>,
+    /// PEM file with the certificates that vouch for the control plane; the system's roots when absent.
+    ca: Option<PathBuf>,
+    /// The agent's client certificate; or else `token_file`.
+    tls: TlsFile,
+    /// File with the agent's bearer token; or else `tls`.
+    token_file: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct TlsFile {
+    /// PEM file with the certificate chain. Read again for each connection.
+    certificate: Option<PathBuf>,
+    /// PEM file with its private key.
+    key: Option<PathBuf>,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct SecretsFile {
+    /// The store that `secret:/path` means. May be left out when there is one store.
+    default: Option<String>,
+    /// The stores by the name that `secret://name/path` uses.
+    stores: BTreeMap<String, StoreFile>,
+}
+
+/// Exactly one kind of store.
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct StoreFile {
+    /// Files below a directory.
+    #[schemars(with = "FileStoreFile")]
+    file: Option<FileStoreFile>,
+    /// Environment variables.
+    #[schemars(with = "EnvStoreFile")]
+    env: Option<EnvStoreFile>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct FileStoreFile {
+    /// The directory.
+    dir: Option<PathBuf>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct EnvStoreFile {
+    /// What begins the variables' names; `HYBRID_RUNNER_SECRET_` when absent.
+    prefix: Option<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct SalesforceFile {
+    /// Hosts other than `*.salesforce.com`, for sandboxes and tests.
+    hosts: Vec<HostFile>,
+    /// Whether `HTTPS_PROXY` and `NO_PROXY` count.
+    use_system_proxy: bool,
+}
+
+impl Default for SalesforceFile {
+    fn default() -> Self {
+        Self { hosts: Vec::new(), use_system_proxy: true }
+    }
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct HostFile {
+    /// DNS name or IP address.
+    host: Option<String>,
+    /// The port; 443 when absent.
+    #[schemars(range(min = 1, max = 65535))]
+    port: Option<u16>,
+    /// PEM file with certificates that are trusted for this host in addition to the system's.
+    ca: Option<PathBuf>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct LogFile {
+    /// error, warn, info, debug, trace, or a filter such as `info,hybrid_runner=debug`.
+    level: String,
+    /// text or json.
+    format: LogFormat,
+}
+
+impl Default for LogFile {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: LogFormat::Text }
+    }
+}
+
+pub(super) fn parse(mut document: Value, directory: &Path, environment: &Environment) -> Result<Settings, ConfigError> {
+    let schema = schema::of_file();
+    if document.is_null() {
+        document = Value::Object(Map::new());
+    }
+    // The file first, so that an error in it is not reported as one of a variable.
+    schema::check(&schema, &mut document, "")?;
+    for (variable, path, text) in environment.overrides() {
+        schema::set(&schema, &mut document, variable, &path, text)?;
+    }
+    schema::check(&schema, &mut document, "")?;
+    let file: ConfigFile =
+        serde_json::from_value(document).map_err(|error| ConfigError::field("the document", error.to_string()))?;
+    file.settings(directory)
+}
+
+impl ConfigFile {
+    fn settings(self, directory: &Path) -> Result<Settings, ConfigError> {
+        Ok(Settings {
+            control_plane: self.control_plane.parse(directory)?,
+            slots: self.slots,
+            has_stores: !self.secrets.stores.is_empty(),
+            secrets: self.secrets.parse(directory)?,
+            salesforce: self.salesforce.parse(directory)?,
+            log: Log { level: self.log.level, format: self.log.format },
+        })
+    }
+}
+
+impl ControlPlaneFile {
+    fn parse(self, directory: &Path) -> Result<Option<ControlPlane>, ConfigError> {
+        let identity = match (self.tls.certificate, self.tls.key, self.token_file) {
+            (Some(certificate), Some(key), None) => Some(Identity::Certificate {
+                certificate: Pem::File(directory.join(certificate)),
+                key: Pem::File(directory.join(key)),
+            }),
+            (None, None, Some(token)) => Some(Identity::TokenFile(directory.join(token))),
+            (None, None, None) => None,
+            (Some(_), None, None) => return Err(ConfigError::field("control_plane.tls.key", "is missing")),
+            (None, Some(_), None) => return Err(ConfigError::field("control_plane.tls.certificate", "is missing")),
+            (_, _, Some(_)) => {
+                let both = "stands beside control_plane.tls; an agent has one identity: give one of them";
+                return Err(ConfigError::field("control_plane.token_file", both));
+            }
+        };
+        let Some(endpoint) = self.endpoint else { return Ok(None) };
+        let (host, port) = host_and_port(&endpoint)?;
+        let identity = identity.ok_or_else(|| {
+            let missing = "has no identity; give tls.certificate and tls.key, or token_file (`control-plane agent add` makes either)";
+            ConfigError::field("control_plane", missing)
+        })?;
+        Ok(Some(ControlPlane { host, port, ca: self.ca.map(|ca| Pem::File(directory.join(ca))), identity }))
+    }
+}
+
+fn host_and_port(endpoint: &str) -> Result<(String, u16), ConfigError> {
+    let refused =
+        |detail| ConfigError::field("control_plane.endpoint", format!("{detail}; accepted: https://host:port"));
+    let uri: tonic::transport::Uri =
+        endpoint.parse().map_err(|error| refused(format!("is not an address ({error})")))?;
+    if uri.scheme_str() != Some("https") {
+        return Err(refused("does not begin with https:// (there is no connection without TLS)".to_owned()));
+    }
+    let authority = uri.authority().ok_or_else(|| refused("has no host".to_owned()))?;
+    let plain = !authority.as_str().contains('@') && matches!(uri.path(), "" | "/") && uri.query().is_none();
+    if !plain || authority.host().is_empty() {
+        return Err(refused("has more than a host and a port".to_owned()));
+    }
+    Ok((authority.host().to_owned(), authority.port_u16().unwrap_or(443)))
+}
+
+impl SalesforceFile {
+    fn parse(self, directory: &Path) -> Result<LocalConfig, ConfigError> {
+        let hosts = self.hosts.into_iter().enumerate().map(|(index, host)| {
+            let path = format!("salesforce.hosts[{index}]");
+            let ca = host.ca.map(|ca| {
+                let ca = directory.join(ca);
+                std::fs::read(&ca).map_err(|source| ConfigError::Read { path: ca, source })
+            });
+            Ok(LocalHost {
+                host: host.host.ok_or_else(|| ConfigError::field(format!("{path}.host"), "is missing"))?,
+                port: host.port.unwrap_or(443),
+                ca: ca.transpose()?,
+            })
+        });
+        let hosts = HostPolicy::new(hosts.collect::<Result<_, ConfigError>>()?)
+            .map_err(|error| ConfigError::field("salesforce.hosts", error.to_string()))?;
+        Ok(LocalConfig { hosts, use_system_proxy: self.use_system_proxy, ..LocalConfig::default() })
+    }
+}
+
+/// Names of the stores that one-off runs add themselves.
+const RESERVED: [&str; 2] = ["variables", "literals"];
+
+impl SecretsFile {
+    fn parse(self, directory: &Path) -> Result<Stores, ConfigError> {
+        let mut specs = BTreeMap::new();
+        for (name, store) in self.stores {
+            let path = schema::join("secrets.stores", &name);
+            if RESERVED.contains(&name.as_str()) || format!("secret://{name}/x").parse::<SecretRef>().is_err() {
+                let detail = "is no name that a reference can hold, or a reserved one (variables, literals)";
+                return Err(ConfigError::field(path, detail));
+            }
+            specs.insert(name, store.parse(&path, directory)?);
+        }
+        let default = match self.default {
+            Some(name) if specs.contains_key(&name) => Some(name),
+            Some(_) => {
+                let known = specs.keys().cloned().collect::<Vec<_>>().join(", ");
+                return Err(ConfigError::field("secrets.default", format!("names no store; configured: {known}")));
+            }
+            None if specs.len() > 1 => {
+                let detail = "is missing, and there are several stores; name the one that `secret:/path` means";
+                return Err(ConfigError::field("secrets.default", detail));
+            }
+            None => specs.keys().next().cloned(),
+        };
+        // The first one added is the default.
+        let first = default.and_then(|name| specs.remove_entry(&name));
+        Ok(first.into_iter().chain(specs).fold(Stores::default(), |stores, (name, spec)| stores.with_spec(name, spec)))
+    }
+}
+
+impl StoreFile {
+    fn parse(self, path: &str, directory: &Path) -> Result<StoreSpec, ConfigError> {
+        match (self.file, self.env) {
+            (Some(FileStoreFile { dir: Some(dir) }), None) => Ok(StoreSpec::File(directory.join(dir))),
+            (Some(FileStoreFile { dir: None }), None) => {
+                Err(ConfigError::field(format!("{path}.file.dir"), "is missing"))
+            }
+            (None, Some(EnvStoreFile { prefix })) => {
+                let text = prefix.map_or_else(|| "env".to_owned(), |prefix| format!("env:{prefix}"));
+                text.parse::<StoreSpec>()
+                    .map_err(|error| ConfigError::field(format!("{path}.env.prefix"), error.to_string()))
+            }
+            (None, None) | (Some(_), Some(_)) => {
+                Err(ConfigError::field(path, "is one store; accepted: either `file: {dir}` or `env: {prefix}`"))
+            }
+        }
+    }
+}

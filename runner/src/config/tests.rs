@@ -1,0 +1,210 @@
+use std::fs;
+
+use serde_json::Value;
+
+use super::*;
+
+const MINIMAL: &str = "control_plane: {endpoint: 'https://cp.example:7443', token_file: agent.token}";
+
+fn load_with(text: &str, variables: &[(&str, &str)]) -> Result<Settings, ConfigError> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("agent.yaml");
+    fs::write(&path, text).unwrap();
+    fs::write(folder.path().join("ca.pem"), "a ca").unwrap();
+    let environment = variables.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+    Settings::load(Some(&path), &environment)
+}
+
+fn load(text: &str) -> Result<Settings, ConfigError> {
+    load_with(text, &[])
+}
+
+fn refusal(text: &str) -> String {
+    load(text).unwrap_err().to_string()
+}
+
+fn endpoint(settings: &Settings) -> (String, u16) {
+    let control_plane = settings.control_plane.as_ref().unwrap();
+    (control_plane.host.clone(), control_plane.port)
+}
+
+#[test]
+fn the_example_of_the_documentation_loads() {
+    let text = "
+control_plane:
+  endpoint: https://control-plane.example:7443
+  ca: ca.pem
+  tls: { certificate: agent.pem, key: agent-key.pem }
+slots: 3
+secrets:
+  default: mounted
+  stores:
+    mounted: { file: { dir: secrets } }
+    environment: { env: {} }
+salesforce:
+  use_system_proxy: false
+  hosts: [{ host: localhost, port: 8443, ca: ca.pem }]
+log: { level: debug, format: json }
+";
+    let settings = load(text).unwrap();
+    assert_eq!(endpoint(&settings), ("control-plane.example".to_owned(), 7443));
+    assert_eq!((settings.slots, settings.log.format, settings.has_stores), (3, LogFormat::Json, true));
+    assert!(!settings.salesforce.use_system_proxy);
+    let Identity::Certificate { certificate: Pem::File(path), .. } =
+        settings.into_agent().unwrap().control_plane.identity
+    else {
+        panic!("a certificate")
+    };
+    assert!(path.is_absolute() && path.ends_with("agent.pem"), "relative to the file: {path:?}");
+}
+
+#[test]
+fn an_empty_configuration_has_defaults_and_no_agent() {
+    let settings = Settings::load(None, &Environment::default()).unwrap();
+    assert_eq!((settings.slots, settings.log.level.as_str()), (AgentConfig::MAX_SLOTS, "info"));
+    assert!(settings.into_agent().unwrap_err().to_string().starts_with("control_plane.endpoint: is missing"));
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_path_and_the_near_one() {
+    assert_eq!(
+        refusal("control_plane: {endpont: x}"),
+        "control_plane.endpont: is not a known key; did you mean `endpoint`?"
+    );
+    let text = refusal("salesforce: {hosts: [{hots: x}]}");
+    assert_eq!(text, "salesforce.hosts[0].hots: is not a known key; did you mean `host`?");
+    assert_eq!(
+        refusal("vault: {}"),
+        "vault: is not a known key; known here: control_plane, log, salesforce, secrets, slots"
+    );
+}
+
+#[test]
+fn a_value_of_another_kind_is_refused_without_being_repeated() {
+    assert_eq!(refusal("slots: hunter2"), "slots: found a string; accepted: a number from 1 to 4");
+    assert_eq!(refusal("slots: 5"), "slots: found a number; accepted: a number from 1 to 4");
+    assert_eq!(refusal("log: {format: xml}"), "log.format: found a string; accepted: text, json");
+    assert_eq!(refusal("log: verbose"), "log: found a string; accepted: a mapping of keys to values");
+    assert_eq!(refusal("- a"), "the document: found a list; accepted: a mapping of keys to values");
+    assert!(refusal("a: [").contains("line 1"), "{}", refusal("a: ["));
+}
+
+#[test]
+fn every_scalar_key_is_an_environment_variable_too() {
+    let settings = load_with(
+        MINIMAL,
+        &[
+            ("HYBRID_RUNNER_CONTROL_PLANE__ENDPOINT", "https://other:1"),
+            ("HYBRID_RUNNER_SLOTS", "2"),
+            ("HYBRID_RUNNER_SECRETS__STORES__MOUNTED__FILE__DIR", "/run/secrets"),
+            ("HYBRID_RUNNER_SALESFORCE__USE_SYSTEM_PROXY", "false"),
+            ("HYBRID_RUNNER_SALESFORCE__HOSTS__0__HOST", "localhost"),
+            ("HYBRID_RUNNER_SALESFORCE__HOSTS__0__PORT", "8443"),
+            ("HYBRID_RUNNER_LOG__FORMAT", "json"),
+            ("HYBRID_RUNNER_LOG__LEVEL", ""),
+        ],
+    )
+    .unwrap();
+    assert_eq!(endpoint(&settings), ("other".to_owned(), 1));
+    assert_eq!((settings.slots, settings.has_stores, settings.log.format), (2, true, LogFormat::Json));
+    assert!(!settings.salesforce.use_system_proxy);
+    assert_eq!(settings.log.level, "info", "an empty variable sets nothing");
+}
+
+#[test]
+fn a_variable_that_sets_nothing_is_refused_by_name_and_what_kubernetes_sets_is_not() {
+    let text = load_with(MINIMAL, &[("HYBRID_RUNNER_SLOT", "2")]).unwrap_err().to_string();
+    assert_eq!(text, "HYBRID_RUNNER_SLOT: sets no known key: `slot` is unknown; did you mean `slots`?");
+    let text = load_with(MINIMAL, &[("HYBRID_RUNNER_SLOTS", "many")]).unwrap_err().to_string();
+    assert_eq!(text, "HYBRID_RUNNER_SLOTS: accepted: a number from 1 to 4");
+    let text = load_with(MINIMAL, &[("HYBRID_RUNNER_SALESFORCE__HOSTS__7__HOST", "x")]).unwrap_err().to_string();
+    assert!(text.contains("accepted: 0 to 0"), "{text}");
+    load_with(
+        MINIMAL,
+        &[
+            ("HYBRID_RUNNER_SERVICE_HOST", "10.0.0.1"),
+            ("HYBRID_RUNNER_PORT_9090_TCP", "tcp://10.0.0.1:9090"),
+            ("HYBRID_RUNNER_PORT", "tcp://10.0.0.1:9090"),
+            ("HYBRID_RUNNER_CONTROL_PLANE_SERVICE_PORT_GRPC", "7443"),
+            ("HYBRID_RUNNER_SECRET_SALESFORCE_PASSWORD", "hunter2"),
+        ],
+    )
+    .unwrap();
+}
+
+#[test]
+fn an_endpoint_is_https_a_host_and_a_port() {
+    for bad in
+        ["http://cp:1", "cp:1", "https://", "https://u@cp:1", "https://cp:1/x", "https://cp:1?x=1", "not an address"]
+    {
+        let text = refusal(&format!("control_plane: {{endpoint: '{bad}', token_file: t}}"));
+        assert!(
+            text.starts_with("control_plane.endpoint: ") && text.ends_with("accepted: https://host:port"),
+            "{text}"
+        );
+    }
+    let settings = load("control_plane: {endpoint: 'https://[::1]', token_file: t}").unwrap();
+    assert_eq!(endpoint(&settings), ("[::1]".to_owned(), 443));
+}
+
+#[test]
+fn an_agent_has_exactly_one_identity() {
+    let with = |identity: &str| refusal(&format!("control_plane: {{endpoint: 'https://cp:1', {identity}}}"));
+    assert!(with("ca: ca.pem").contains("no identity"));
+    assert!(with("tls: {certificate: c, key: k}, token_file: t").starts_with("control_plane.token_file: "));
+    assert_eq!(with("tls: {certificate: c}"), "control_plane.tls.key: is missing");
+    assert_eq!(with("tls: {key: k}"), "control_plane.tls.certificate: is missing");
+}
+
+#[test]
+fn stores_are_one_kind_each_and_the_default_is_one_of_them() {
+    assert!(refusal("secrets: {default: x}").starts_with("secrets.default: names no store"));
+    assert!(refusal("secrets: {stores: {a: {env: {}}, b: {env: {}}}}").starts_with("secrets.default: is missing"));
+    assert!(refusal("secrets: {stores: {a: {}}}").starts_with("secrets.stores.a: is one store"));
+    assert!(refusal("secrets: {stores: {a: {env: {}, file: {dir: x}}}}").starts_with("secrets.stores.a: is one store"));
+    assert_eq!(refusal("secrets: {stores: {a: {file: {}}}}"), "secrets.stores.a.file.dir: is missing");
+    assert!(refusal("secrets: {stores: {'a b': {env: {}}}}").contains("no name that a reference can hold"));
+    assert!(refusal("secrets: {stores: {literals: {env: {}}}}").contains("reserved"));
+    assert!(refusal("secrets: {stores: {a: {env: {prefix: 'A B'}}}}").starts_with("secrets.stores.a.env.prefix: "));
+}
+
+#[test]
+fn the_schema_describes_every_key() {
+    fn undescribed(schema: &Value, path: &str, found: &mut Vec<String>) {
+        for (key, below) in schema.get("properties").and_then(Value::as_object).into_iter().flatten() {
+            let path = schema::join(path, key);
+            if below.get("description").is_none() {
+                found.push(path.clone());
+            }
+            undescribed(below, &path, found);
+        }
+        for below in ["items", "additionalProperties"].iter().filter_map(|key| schema.get(*key)) {
+            undescribed(below, path, found);
+        }
+    }
+    let schema = json_schema();
+    assert!(schema.pointer("/properties/control_plane/properties/endpoint").is_some(), "{schema:#}");
+    let mut found = Vec::new();
+    undescribed(&schema, "", &mut found);
+    assert_eq!(found, Vec::<String>::new());
+    assert!(!schema.to_string().contains("$ref"));
+}
+
+#[test]
+fn what_is_printed_of_a_configuration_holds_no_secret() {
+    let inline = || Pem::Inline(Arc::from(b"hunter2".as_slice()));
+    let config = AgentConfig {
+        control_plane: ControlPlane {
+            host: "cp".to_owned(),
+            port: 1,
+            ca: Some(inline()),
+            identity: Identity::Certificate { certificate: inline(), key: inline() },
+        },
+        slots: 1,
+        secrets: Arc::default(),
+        salesforce: LocalConfig::default(),
+    };
+    let token = Identity::Token(Arc::new(SecretValue::new("hunter2".to_owned())));
+    let printed = format!("{config:?} {token:?}");
+    assert!(!printed.contains("hunter2") && !printed.contains("104, 117"), "{printed}");
+}

@@ -1,0 +1,44 @@
+//! The agent of Hybrid Runner, as a library.
+//!
+//! ```text
+//! session   one stream to the control plane, and the next one after it    definitions, grants, heartbeats
+//!    ▼
+//! lease     which runs are this agent's, and until when                   pure; stops a run before its lease is over
+//!    ▼
+//! plan      definition ─▶ Source, without I/O                             refuses what cannot be run
+//!    ▼
+//! run       open, extract, commit                                         source and upload, one task
+//!    ▼
+//! upload    a bounded window of unacked records                           acks are the credit; go back, resend
+//!    ▼
+//! status    what the control plane is told about it
+//! ```
+//!
+//! `clock`, `retry`, `event`, `telemetry` and `config` are the base: they know none of the above. [`Agent`] builds and
+//! supervises; `commands` is the program. Which module may use which is checked by a test.
+//!
+//! A program that embeds the agent builds an [`AgentConfig`], subscribes to [`Agent::events`] and awaits [`Agent::run`].
+
+mod agent;
+mod clock;
+pub mod commands;
+mod config;
+mod event;
+mod lease;
+mod plan;
+mod retry;
+mod run;
+mod session;
+mod status;
+mod telemetry;
+mod upload;
+
+pub use agent::{Agent, AgentError};
+pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem};
+pub use event::{AgentEvent, RunEnd, RunFigures, RunProgress, RunSnapshot};
+pub use plan::Connectors;
+
+// What a program that embeds the agent needs of the crates below, so that it depends on this one only.
+pub use hybrid_runner_connector::{Severity, Stage};
+pub use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost};
+pub use hybrid_runner_secrets::{MemoryStore, SecretValue, Stores};

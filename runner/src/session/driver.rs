@@ -1,0 +1,164 @@
+//! Performs a session's machine on a real stream.
+
+use std::time::Duration;
+
+use hybrid_runner_proto::v1;
+use hybrid_runner_proto::v1::runner_service_client::RunnerServiceClient;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+
+use super::machine::{ANSWER, Effect, Input, Machine, Received, Say, SessionError};
+use super::{Link, Session, connect, refusal_of, wire};
+
+/// The contract's limit for a message of this stream; a larger one ends it.
+const MAX_MESSAGE: usize = 256 * 1024;
+/// Messages that wait for the network. Few: a heartbeat must not stand behind a queue.
+const OUTGOING: usize = 16;
+/// How often the machine looks at the time: often enough that a lease counted on a clock that moved on in suspend is
+/// seen to be over within a second.
+const LONGEST_TICK: Duration = Duration::from_secs(1);
+const SHORTEST_TICK: Duration = Duration::from_millis(10);
+
+/// How a session ended.
+#[derive(Debug)]
+pub(super) struct End {
+    pub(super) error: SessionError,
+    /// Whether it had begun.
+    pub(super) welcomed: bool,
+    /// How long the control plane wants to be left alone.
+    pub(super) pause: Duration,
+}
+
+impl From<SessionError> for End {
+    fn from(error: SessionError) -> Self {
+        let pause = match &error {
+            SessionError::Refused(refusal) => refusal.pause.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        Self { error, welcomed: false, pause }
+    }
+}
+
+/// Drives one session to its end.
+pub(super) async fn drive(session: &mut Session, link: Link) -> End {
+    let held = session.held.borrow().clone();
+    let (machine, effects) = Machine::start(session.clock.now(), held);
+    let (outgoing, messages) = mpsc::channel(OUTGOING);
+    let mut driver = Driver { session, link, machine, outgoing, tick: LONGEST_TICK };
+    let error = match driver.run(effects, messages).await {
+        Ok(never) => match never {},
+        Err(error) => error,
+    };
+    let welcomed = driver.machine.terms().is_some();
+    let pause = driver.machine.pause(driver.session.clock.now());
+    let end = End::from(error);
+    End { welcomed, pause: pause.max(end.pause), ..end }
+}
+
+struct Driver<'a> {
+    session: &'a mut Session,
+    link: Link,
+    machine: Machine,
+    outgoing: mpsc::Sender<v1::SessionRequest>,
+    tick: Duration,
+}
+
+impl Driver<'_> {
+    async fn run(
+        &mut self,
+        effects: Vec<Effect>,
+        messages: mpsc::Receiver<v1::SessionRequest>,
+    ) -> Result<std::convert::Infallible, SessionError> {
+        // `Hello` first: a control plane may answer the call only when it has seen it.
+        self.perform(effects).await?;
+        let mut stream = self.open(messages).await?;
+        let mut ticker = every(self.tick);
+        loop {
+            let input = tokio::select! {
+                message = stream.message() => self.heard(message)?,
+                command = self.session.commands.recv() => Input::Command(command.ok_or(SessionError::AgentGone)?),
+                _ = ticker.tick() => Input::Tick(self.session.held.borrow().clone()),
+            };
+            let effects = self.machine.step(self.session.clock.now(), input)?;
+            self.perform(effects).await?;
+            if let Some(terms) = self.machine.terms() {
+                let tick = (terms.heartbeat_interval / 4).clamp(SHORTEST_TICK, LONGEST_TICK);
+                if tick != self.tick {
+                    self.tick = tick;
+                    ticker = every(tick);
+                }
+            }
+        }
+    }
+
+    async fn open(
+        &self,
+        messages: mpsc::Receiver<v1::SessionRequest>,
+    ) -> Result<Streaming<v1::SessionResponse>, SessionError> {
+        let mut request = tonic::Request::new(ReceiverStream::new(messages));
+        self.link.authorize(request.metadata_mut());
+        let mut client = RunnerServiceClient::new(self.link.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
+        let response = timeout(ANSWER, client.session(request)).await.map_err(|_elapsed| SessionError::NoWelcome)?;
+        Ok(response.map_err(|status| refused(&status))?.into_inner())
+    }
+
+    fn heard(&mut self, message: Result<Option<v1::SessionResponse>, tonic::Status>) -> Result<Input, SessionError> {
+        match message {
+            Ok(Some(message)) => {
+                self.link.zstd |= wire::lists(&message, wire::ZSTD);
+                Ok(Input::Received(wire::received(message)))
+            }
+            Ok(None) => Err(SessionError::Closed),
+            // What our own limit refused looks like a status, but is the other side's breach.
+            Err(status) if status.code() == tonic::Code::OutOfRange => {
+                Ok(Input::Received(Received::Malformed("a message of more than 256 KiB".to_owned())))
+            }
+            Err(status) => Err(refused(&status)),
+        }
+    }
+
+    async fn perform(&mut self, effects: Vec<Effect>) -> Result<(), SessionError> {
+        for effect in effects {
+            match effect {
+                Effect::Say(say) => self.say(say).await?,
+                Effect::Tell(event) => {
+                    if matches!(event, super::Event::Welcomed { .. }) {
+                        self.session.link.send_replace(Some(self.link.clone()));
+                    }
+                    self.session.events.send(event).await.map_err(|_closed| SessionError::AgentGone)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    async fn say(&mut self, say: Say) -> Result<(), SessionError> {
+        let message = match say {
+            Say::Hello { held } => Some(wire::hello(self.session.instance_id, &self.session.sources, held)),
+            other => wire::said(other),
+        };
+        let Some(message) = message else { return Ok(()) };
+        match timeout(ANSWER, self.outgoing.send(message)).await {
+            Ok(Ok(())) => Ok(()),
+            // The stream is gone; its status comes with the next message.
+            Ok(Err(_)) => Ok(()),
+            Err(_) => Err(SessionError::Stuck),
+        }
+    }
+}
+
+fn refused(status: &tonic::Status) -> SessionError {
+    let refusal = refusal_of(status);
+    match connect::late_advice(status) {
+        Some(advice) => SessionError::Tls { advice, refusal },
+        None => SessionError::Refused(refusal),
+    }
+}
+
+fn every(period: Duration) -> tokio::time::Interval {
+    let mut ticker = interval(period);
+    ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    ticker
+}

@@ -1,0 +1,352 @@
+//! What is said when on a session's stream: pure, no clock, no I/O.
+//!
+//! | state | input | says | tells the agent | next |
+//! |---|---|---|---|---|
+//! | (start) | | `Hello` with the leases held | | Greeting |
+//! | Greeting | `Welcome` | a heartbeat | Welcomed, with the leases lost | Open |
+//! | Greeting | another message | | | violation |
+//! | Greeting | 10 s passed | | | error |
+//! | Greeting | a command | | | Greeting; it was meant for an earlier session |
+//! | Open | `Definition` | | Defined | Open |
+//! | Open | `DefinitionRemoved` | | Undefined | Open |
+//! | Open | answer to a definition of this session | `DefinitionStatus` | | Open |
+//! | Open | offer of slots | `LeaseRequest`, once no pause is in force and if it differs from what is open | | Open |
+//! | Open | `Grant` of a definition that was sent | | Granted | Open |
+//! | Open | `Grant` of another one | | | violation |
+//! | Open | release, report | `Release`, `RunEvent` | | Open |
+//! | Open | a heartbeat is due | `Heartbeat` with the leases held | | Open |
+//! | Open | `HeartbeatAck` of an unanswered heartbeat | | Renewed | Open |
+//! | Open | `HeartbeatAck` of another one | | | violation |
+//! | Open | no answer to a heartbeat for 10 s | | | error |
+//! | Open | `Released`, `Revoke` | | Released, Revoked | Open |
+//! | Open | `Pushback` | no `LeaseRequest` until it is over | | Open |
+//! | Open | `Welcome` | | | violation |
+//! | any | a message of a capability that this agent did not list | | | violation, which names it |
+//! | any | a message that is none, or malformed | | | violation |
+
+#![warn(clippy::wildcard_enum_match_arm)]
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::connect::ConnectError;
+use super::{Command, Definition, Event, Grant, Held, LONGEST_PAUSE, Reason, Refusal, Release, Report, RunId, Terms};
+use crate::clock::Moment;
+
+/// `Welcome`, and each answer to a heartbeat, comes within this time (the contract's figure).
+pub(super) const ANSWER: Duration = Duration::from_secs(10);
+
+/// The only protocol version so far.
+pub(super) const PROTOCOL: u32 = 1;
+
+/// A message of the control plane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Received {
+    Welcome {
+        protocol: u32,
+        control_plane: String,
+        terms: Terms,
+        resumed: Vec<RunId>,
+    },
+    Definition(Definition),
+    DefinitionRemoved {
+        pipeline: String,
+    },
+    Grant(Grant),
+    HeartbeatAck {
+        id: u64,
+        renewed: Vec<RunId>,
+    },
+    Released(RunId),
+    Revoke {
+        run_id: RunId,
+        reason: Reason,
+    },
+    Pushback(Duration),
+    /// A message of a capability that this agent did not list.
+    Unasked {
+        message: &'static str,
+        capability: &'static str,
+    },
+    Malformed(String),
+}
+
+#[derive(Debug)]
+pub(super) enum Input {
+    Received(Received),
+    Command(Command),
+    /// Time passed; the leases held now.
+    Tick(Vec<Held>),
+}
+
+/// A message to the control plane.
+#[derive(Debug, Clone)]
+pub(super) enum Say {
+    Hello { held: Vec<Held> },
+    Answer { pipeline: String, version: u64, refused: Option<(Reason, String)> },
+    LeaseRequest { slots: u32 },
+    Heartbeat { id: u64, renewals: Vec<Held> },
+    Release(Release),
+    Report(Report),
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Effect {
+    Say(Say),
+    Tell(Event),
+}
+
+/// Why a session ended. There is always another one.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum SessionError {
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error("the control plane broke the protocol: {0}")]
+    Violation(String),
+    #[error("the control plane does not speak protocol version 1: it chose {0}")]
+    Version(u32),
+    #[error("no Welcome within 10 s of Hello")]
+    NoWelcome,
+    #[error("no answer to a heartbeat within 10 s")]
+    Unresponsive,
+    #[error("the connection does not take messages: none for 10 s")]
+    Stuck,
+    #[error("TLS with the control plane: {advice} ({refusal})")]
+    Tls { advice: &'static str, refusal: Refusal },
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("the control plane closed the session")]
+    Closed,
+    #[error("the agent is gone")]
+    AgentGone,
+}
+
+fn violation<T>(what: impl Into<String>) -> Result<T, SessionError> {
+    Err(SessionError::Violation(what.into()))
+}
+
+#[derive(Debug)]
+pub(super) struct Machine {
+    state: State,
+}
+
+#[derive(Debug)]
+enum State {
+    Greeting { since: Moment, listed: Vec<RunId> },
+    Open(Open),
+}
+
+#[derive(Debug)]
+struct Open {
+    terms: Terms,
+    /// By pipeline: the version received last, and whether it was answered.
+    definitions: BTreeMap<String, (u64, bool)>,
+    next_heartbeat: Moment,
+    last_id: u64,
+    unanswered: VecDeque<Beat>,
+    /// Slots that the control plane may still fill.
+    asked: u32,
+    /// Slots that the agent has.
+    offered: u32,
+    paused_until: Option<Moment>,
+}
+
+/// A heartbeat that was sent.
+#[derive(Debug)]
+struct Beat {
+    id: u64,
+    sent_at: Moment,
+    listed: Vec<RunId>,
+}
+
+impl Machine {
+    pub(super) fn start(now: Moment, held: Vec<Held>) -> (Self, Vec<Effect>) {
+        let machine = Self { state: State::Greeting { since: now, listed: ids(&held) } };
+        (machine, vec![Effect::Say(Say::Hello { held })])
+    }
+
+    /// The terms of the session once it was welcomed.
+    pub(super) fn terms(&self) -> Option<Terms> {
+        match &self.state {
+            State::Greeting { .. } => None,
+            State::Open(open) => Some(open.terms),
+        }
+    }
+
+    /// How much longer the control plane wants to be left alone.
+    pub(super) fn pause(&self, now: Moment) -> Duration {
+        match &self.state {
+            State::Greeting { .. } => Duration::ZERO,
+            State::Open(open) => open.paused_until.map_or(Duration::ZERO, |until| until.since(now)),
+        }
+    }
+
+    pub(super) fn step(&mut self, now: Moment, input: Input) -> Result<Vec<Effect>, SessionError> {
+        match &mut self.state {
+            State::Greeting { since, listed } => match on_greeting(now, *since, listed, input)? {
+                None => Ok(Vec::new()),
+                Some((open, effects)) => {
+                    self.state = State::Open(open);
+                    Ok(effects)
+                }
+            },
+            State::Open(open) => open.on_open(now, input),
+        }
+    }
+}
+
+fn ids(held: &[Held]) -> Vec<RunId> {
+    held.iter().map(|held| held.token.run_id.clone()).collect()
+}
+
+fn on_greeting(
+    now: Moment,
+    since: Moment,
+    listed: &[RunId],
+    input: Input,
+) -> Result<Option<(Open, Vec<Effect>)>, SessionError> {
+    let received = match input {
+        Input::Received(received) => received,
+        Input::Command(_) => return Ok(None),
+        Input::Tick(_) if now.since(since) >= ANSWER => return Err(SessionError::NoWelcome),
+        Input::Tick(_) => return Ok(None),
+    };
+    let (protocol, control_plane, terms, resumed) = match received {
+        Received::Welcome { protocol, control_plane, terms, resumed } => (protocol, control_plane, terms, resumed),
+        Received::Unasked { message, capability } => return unasked(message, capability),
+        Received::Malformed(what) => return violation(what),
+        Received::Pushback(_)
+        | Received::Definition(_)
+        | Received::DefinitionRemoved { .. }
+        | Received::Grant(_)
+        | Received::HeartbeatAck { .. }
+        | Received::Released(_)
+        | Received::Revoke { .. } => return violation("a message before Welcome"),
+    };
+    if protocol != PROTOCOL {
+        return Err(SessionError::Version(protocol));
+    }
+    if terms.heartbeat_interval.is_zero() || terms.lease_ttl <= terms.heartbeat_interval {
+        return violation("Welcome.lease_ttl is not longer than Welcome.heartbeat_interval, or that is 0");
+    }
+    let lost = listed.iter().filter(|run| !resumed.contains(run)).cloned().collect();
+    let open = Open {
+        terms,
+        definitions: BTreeMap::new(),
+        // At once: what was resumed is renewed by a heartbeat, not by `Welcome`.
+        next_heartbeat: now,
+        last_id: 0,
+        unanswered: VecDeque::new(),
+        asked: 0,
+        offered: 0,
+        paused_until: None,
+    };
+    Ok(Some((open, vec![Effect::Tell(Event::Welcomed { control_plane, terms, lost })])))
+}
+
+fn unasked<T>(message: &str, capability: &str) -> Result<T, SessionError> {
+    violation(format!("{message} of capability `{capability}`, which this agent did not list"))
+}
+
+impl Open {
+    fn on_open(&mut self, now: Moment, input: Input) -> Result<Vec<Effect>, SessionError> {
+        match input {
+            Input::Received(received) => self.on_received(now, received),
+            Input::Command(command) => Ok(self.on_command(now, command)),
+            Input::Tick(held) => self.on_tick(now, held),
+        }
+    }
+
+    fn on_received(&mut self, now: Moment, received: Received) -> Result<Vec<Effect>, SessionError> {
+        let event = match received {
+            Received::Welcome { .. } => return violation("a second Welcome"),
+            Received::Definition(definition) => {
+                self.definitions.insert(definition.pipeline.clone(), (definition.version, false));
+                Event::Defined(definition)
+            }
+            Received::DefinitionRemoved { pipeline } => {
+                self.definitions.remove(&pipeline);
+                Event::Undefined { pipeline }
+            }
+            Received::Grant(grant) => self.on_grant(grant)?,
+            Received::HeartbeatAck { id, renewed } => self.on_ack(id, &renewed)?,
+            Received::Released(run_id) => Event::Released(run_id),
+            Received::Revoke { run_id, reason } => Event::Revoked { run_id, reason },
+            Received::Pushback(pause) => {
+                self.paused_until = Some(now + pause.min(LONGEST_PAUSE));
+                return Ok(Vec::new());
+            }
+            Received::Unasked { message, capability } => return unasked(message, capability),
+            Received::Malformed(what) => return violation(what),
+        };
+        Ok(vec![Effect::Tell(event)])
+    }
+
+    fn on_grant(&mut self, grant: Grant) -> Result<Event, SessionError> {
+        // A definition that changed while the grant was under way is still to be answered, or was refused: whether the
+        // agent can run the version granted is the agent's to say.
+        if self.definitions.get(&grant.pipeline).is_none_or(|(version, _)| *version < grant.definition_version) {
+            return violation("a Grant of a definition that was not sent");
+        }
+        self.asked = self.asked.saturating_sub(1);
+        self.offered = self.offered.saturating_sub(1);
+        Ok(Event::Granted(grant))
+    }
+
+    fn on_ack(&mut self, id: u64, renewed: &[RunId]) -> Result<Event, SessionError> {
+        let Some(at) = self.unanswered.iter().position(|beat| beat.id == id) else {
+            return violation("a HeartbeatAck of a heartbeat that was answered or never sent");
+        };
+        // Answers come in order, so an older unanswered heartbeat got none and this one stands for it.
+        let Some(beat) = self.unanswered.drain(..=at).next_back() else {
+            return violation("a HeartbeatAck of no heartbeat");
+        };
+        let (renewed, lost) = beat.listed.into_iter().partition(|run| renewed.contains(run));
+        Ok(Event::Renewed { sent_at: beat.sent_at, renewed, lost })
+    }
+
+    fn on_command(&mut self, now: Moment, command: Command) -> Vec<Effect> {
+        match command {
+            Command::Answer { pipeline, version, refused } => match self.definitions.get_mut(&pipeline) {
+                Some((current, answered @ false)) if *current == version => {
+                    *answered = true;
+                    vec![Effect::Say(Say::Answer { pipeline, version, refused })]
+                }
+                // It is about an earlier version, or was meant for an earlier session.
+                Some(_) | None => Vec::new(),
+            },
+            Command::Offer { slots } => {
+                self.offered = slots;
+                self.ask(now)
+            }
+            Command::Release(release) => vec![Effect::Say(Say::Release(release))],
+            Command::Report(report) => vec![Effect::Say(Say::Report(report))],
+        }
+    }
+
+    fn on_tick(&mut self, now: Moment, held: Vec<Held>) -> Result<Vec<Effect>, SessionError> {
+        if self.unanswered.front().is_some_and(|beat| now.since(beat.sent_at) >= ANSWER) {
+            return Err(SessionError::Unresponsive);
+        }
+        let mut effects = self.ask(now);
+        if now >= self.next_heartbeat {
+            self.last_id += 1;
+            self.unanswered.push_back(Beat { id: self.last_id, sent_at: now, listed: ids(&held) });
+            self.next_heartbeat = now + self.terms.heartbeat_interval;
+            effects.push(Effect::Say(Say::Heartbeat { id: self.last_id, renewals: held }));
+        }
+        Ok(effects)
+    }
+
+    fn ask(&mut self, now: Moment) -> Vec<Effect> {
+        if self.paused_until.is_some_and(|until| now < until) || self.asked == self.offered {
+            return Vec::new();
+        }
+        self.paused_until = None;
+        self.asked = self.offered;
+        vec![Effect::Say(Say::LeaseRequest { slots: self.offered })]
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::event::RunProgress;
+use crate::session::{LeaseId, Outcome, WriteToken};
+
+const INTERVAL: Duration = Duration::from_secs(15);
+const TERMS: Terms = Terms { heartbeat_interval: INTERVAL, lease_ttl: Duration::from_secs(60) };
+
+fn at(seconds: u64) -> Moment {
+    Moment::after_start(Duration::from_secs(seconds))
+}
+
+fn token(run: &str) -> WriteToken {
+    WriteToken { run_id: RunId::new(run), fence: 1, lease_id: LeaseId([7; 16]) }
+}
+
+fn held(run: &str) -> Held {
+    Held { token: token(run), pipeline: "p".to_owned(), progress: RunProgress::default() }
+}
+
+fn welcome(resumed: &[&str]) -> Received {
+    Received::Welcome {
+        protocol: PROTOCOL,
+        control_plane: "cp/1".to_owned(),
+        terms: TERMS,
+        resumed: resumed.iter().map(|run| RunId::new(run)).collect(),
+    }
+}
+
+fn definition(version: u64) -> Definition {
+    Definition { pipeline: "p".to_owned(), version, workflow_json: "{}".to_owned() }
+}
+
+fn grant(version: u64) -> Grant {
+    Grant {
+        token: token("r"),
+        pipeline: "p".to_owned(),
+        definition_version: version,
+        attempt: 1,
+        start_timeout: INTERVAL,
+        run_timeout: INTERVAL,
+        full: false,
+    }
+}
+
+fn receive(machine: &mut Machine, now: Moment, received: Received) -> Result<Vec<Effect>, SessionError> {
+    machine.step(now, Input::Received(received))
+}
+
+fn command(machine: &mut Machine, now: Moment, command: Command) -> Vec<Effect> {
+    machine.step(now, Input::Command(command)).unwrap()
+}
+
+fn open() -> Machine {
+    let (mut machine, _) = Machine::start(at(0), Vec::new());
+    receive(&mut machine, at(0), welcome(&[])).unwrap();
+    machine
+}
+
+fn violated(result: Result<Vec<Effect>, SessionError>) -> String {
+    match result {
+        Err(SessionError::Violation(what)) => what,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn slots_asked(effects: &[Effect]) -> Vec<u32> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Say(Say::LeaseRequest { slots }) => Some(*slots),
+            Effect::Say(_) | Effect::Tell(_) => None,
+        })
+        .collect()
+}
+
+fn heartbeat(effects: &[Effect]) -> Option<(u64, Vec<RunId>)> {
+    effects.iter().find_map(|effect| match effect {
+        Effect::Say(Say::Heartbeat { id, renewals }) => Some((*id, ids(renewals))),
+        Effect::Say(_) | Effect::Tell(_) => None,
+    })
+}
+
+#[test]
+fn hello_comes_first_and_lists_the_leases_and_welcome_says_which_are_lost() {
+    let (mut machine, effects) = Machine::start(at(0), vec![held("a"), held("b")]);
+    assert!(matches!(&effects[..], [Effect::Say(Say::Hello { held })] if held.len() == 2));
+    let effects = receive(&mut machine, at(1), welcome(&["b"])).unwrap();
+    assert!(matches!(&effects[..], [Effect::Tell(Event::Welcomed { lost, .. })] if *lost == [RunId::new("a")]));
+    let effects = machine.step(at(1), Input::Tick(vec![held("b")])).unwrap();
+    assert_eq!(heartbeat(&effects), Some((1, vec![RunId::new("b")])), "what was resumed is renewed at once");
+}
+
+#[test]
+fn a_control_plane_that_does_not_welcome_in_ten_seconds_is_left() {
+    let (mut machine, _) = Machine::start(at(0), Vec::new());
+    assert!(machine.step(at(9), Input::Tick(Vec::new())).unwrap().is_empty());
+    assert!(matches!(machine.step(at(10), Input::Tick(Vec::new())), Err(SessionError::NoWelcome)));
+}
+
+#[test]
+fn another_protocol_version_and_terms_that_cannot_be_kept_are_refused() {
+    let welcome_with =
+        |protocol, terms| Received::Welcome { protocol, control_plane: String::new(), terms, resumed: Vec::new() };
+    let (mut machine, _) = Machine::start(at(0), Vec::new());
+    let result = receive(&mut machine, at(0), welcome_with(2, TERMS));
+    assert!(matches!(result, Err(SessionError::Version(2))));
+    let terms = Terms { heartbeat_interval: INTERVAL, lease_ttl: INTERVAL };
+    let (mut machine, _) = Machine::start(at(0), Vec::new());
+    assert!(violated(receive(&mut machine, at(0), welcome_with(1, terms))).contains("lease_ttl"));
+}
+
+#[test]
+fn a_message_of_an_unlisted_capability_ends_the_session_and_is_named_in_every_state() {
+    let unasked = || Received::Unasked { message: "Cancel", capability: "cancel" };
+    let (mut greeting, _) = Machine::start(at(0), Vec::new());
+    for machine in [&mut greeting, &mut open()] {
+        let what = violated(receive(machine, at(0), unasked()));
+        assert!(what.contains("Cancel") && what.contains("`cancel`"), "{what}");
+    }
+}
+
+#[test]
+fn what_the_state_does_not_allow_ends_the_session() {
+    let (mut machine, _) = Machine::start(at(0), Vec::new());
+    violated(receive(&mut machine, at(0), Received::Grant(grant(1))));
+    violated(receive(&mut open(), at(0), welcome(&[])));
+    violated(receive(&mut open(), at(0), Received::Grant(grant(1))));
+    violated(receive(&mut open(), at(0), Received::HeartbeatAck { id: 1, renewed: Vec::new() }));
+    violated(receive(&mut open(), at(0), Received::Malformed("nothing".to_owned())));
+}
+
+#[test]
+fn a_definition_is_answered_once_and_only_in_the_session_that_sent_it() {
+    let answer = |version| Command::Answer { pipeline: "p".to_owned(), version, refused: None };
+    let mut machine = open();
+    assert!(command(&mut machine, at(0), answer(1)).is_empty(), "it was sent in an earlier session");
+    receive(&mut machine, at(0), Received::Definition(definition(1))).unwrap();
+    receive(&mut machine, at(0), Received::Definition(definition(2))).unwrap();
+    assert!(command(&mut machine, at(0), answer(1)).is_empty(), "it was replaced");
+    assert_eq!(command(&mut machine, at(0), answer(2)).len(), 1);
+    assert!(command(&mut machine, at(0), answer(2)).is_empty());
+}
+
+#[test]
+fn slots_are_asked_for_when_they_change_and_a_grant_uses_one_up() {
+    let mut machine = open();
+    assert_eq!(slots_asked(&command(&mut machine, at(0), Command::Offer { slots: 2 })), [2]);
+    assert!(command(&mut machine, at(0), Command::Offer { slots: 2 }).is_empty());
+    receive(&mut machine, at(0), Received::Definition(definition(1))).unwrap();
+    receive(&mut machine, at(0), Received::Grant(grant(1))).unwrap();
+    assert!(command(&mut machine, at(0), Command::Offer { slots: 1 }).is_empty(), "one is still open");
+    assert_eq!(slots_asked(&command(&mut machine, at(0), Command::Offer { slots: 2 })), [2], "the run ended");
+    assert_eq!(slots_asked(&command(&mut machine, at(0), Command::Offer { slots: 0 })), [0], "taken back");
+}
+
+#[test]
+fn a_pushback_holds_lease_requests_back_for_five_minutes_at_most() {
+    let mut machine = open();
+    receive(&mut machine, at(0), Received::Pushback(Duration::from_secs(3600))).unwrap();
+    assert!(command(&mut machine, at(1), Command::Offer { slots: 2 }).is_empty());
+    assert_eq!(machine.pause(at(100)), Duration::from_secs(200), "the next connection waits as long");
+    let effects = machine.step(at(100), Input::Tick(Vec::new())).unwrap();
+    assert!(slots_asked(&effects).is_empty());
+    receive(&mut machine, at(100), Received::HeartbeatAck { id: 1, renewed: Vec::new() }).unwrap();
+    let effects = machine.step(at(300), Input::Tick(Vec::new())).unwrap();
+    assert_eq!(slots_asked(&effects), [2]);
+}
+
+#[test]
+fn a_heartbeat_goes_out_every_interval_and_its_answer_renews_as_of_when_it_was_sent() {
+    let mut machine = open();
+    let leases = || vec![held("a"), held("b")];
+    assert!(heartbeat(&machine.step(at(3), Input::Tick(leases())).unwrap()).is_some());
+    assert!(machine.step(at(4), Input::Tick(leases())).unwrap().is_empty());
+    let ack = Received::HeartbeatAck { id: 1, renewed: vec![RunId::new("b")] };
+    let effects = receive(&mut machine, at(5), ack).unwrap();
+    let expected = Event::Renewed { sent_at: at(3), renewed: vec![RunId::new("b")], lost: vec![RunId::new("a")] };
+    assert!(matches!(&effects[..], [Effect::Tell(event)] if *event == expected));
+    assert_eq!(heartbeat(&machine.step(at(18), Input::Tick(Vec::new())).unwrap()), Some((2, Vec::new())));
+}
+
+#[test]
+fn a_control_plane_that_does_not_answer_a_heartbeat_in_ten_seconds_is_left() {
+    let mut machine = open();
+    machine.step(at(0), Input::Tick(Vec::new())).unwrap();
+    machine.step(at(9), Input::Tick(Vec::new())).unwrap();
+    assert!(matches!(machine.step(at(10), Input::Tick(Vec::new())), Err(SessionError::Unresponsive)));
+}
+
+fn received() -> impl Strategy<Value = Received> {
+    prop_oneof![
+        Just(welcome(&["r"])),
+        (0..3_u64).prop_map(|version| Received::Definition(definition(version))),
+        Just(Received::DefinitionRemoved { pipeline: "p".to_owned() }),
+        (0..3_u64).prop_map(|version| Received::Grant(grant(version))),
+        (1..5_u64).prop_map(|id| Received::HeartbeatAck { id, renewed: vec![RunId::new("r")] }),
+        Just(Received::Released(RunId::new("r"))),
+        Just(Received::Revoke { run_id: RunId::new("r"), reason: Reason::LEASE_REVOKED }),
+        (0..60_u64).prop_map(|seconds| Received::Pushback(Duration::from_secs(seconds))),
+        Just(Received::Unasked { message: "Drain", capability: "drain" }),
+        Just(Received::Malformed(String::new())),
+    ]
+}
+
+fn input() -> impl Strategy<Value = (u64, Input)> {
+    let release =
+        || Release { token: token("r"), outcome: Outcome::Failed, reason: Reason::INTERNAL, detail: String::new() };
+    let commands = prop_oneof![
+        (0..3_u64).prop_map(|version| Command::Answer { pipeline: "p".to_owned(), version, refused: None }),
+        (0..3_u32).prop_map(|slots| Command::Offer { slots }),
+        Just(()).prop_map(move |()| Command::Release(release())),
+    ];
+    let inputs = prop_oneof![
+        3 => received().prop_map(Input::Received),
+        2 => commands.prop_map(Input::Command),
+        3 => Just(()).prop_map(|()| Input::Tick(vec![held("r")])),
+    ];
+    (0..4_u64, inputs)
+}
+
+proptest! {
+    /// Whatever arrives in whatever order: an error or effects, nothing is said before `Welcome`, every answer is to a
+    /// definition of this session, heartbeats count up, and the slots that are open are never more than were offered.
+    #[test]
+    fn no_schedule_makes_the_agent_break_the_protocol(inputs in proptest::collection::vec(input(), 1..60)) {
+        let (mut machine, _) = Machine::start(at(0), vec![held("r")]);
+        let (mut now, mut is_open, mut last_id) = (0, false, 0);
+        let (mut unanswered, mut offered, mut open_slots) = (None, 0, 0);
+        for (passed, input) in inputs {
+            now += passed;
+            if let Input::Received(Received::Definition(definition)) = &input {
+                unanswered = Some(definition.version);
+            }
+            if let Input::Received(Received::DefinitionRemoved { .. }) = &input {
+                unanswered = None;
+            }
+            if let (Input::Command(Command::Offer { slots }), true) = (&input, is_open) {
+                offered = *slots;
+            }
+            let Ok(effects) = machine.step(at(now), input) else { return Ok(()) };
+            for effect in effects {
+                match effect {
+                    Effect::Tell(Event::Welcomed { .. }) => is_open = true,
+                    Effect::Tell(Event::Granted(_)) => {
+                        open_slots = u32::saturating_sub(open_slots, 1);
+                        offered = u32::saturating_sub(offered, 1);
+                    }
+                    Effect::Tell(_) => prop_assert!(is_open),
+                    Effect::Say(say) => {
+                        prop_assert!(is_open);
+                        match say {
+                            Say::Heartbeat { id, .. } => {
+                                prop_assert_eq!(id, last_id + 1);
+                                last_id = id;
+                            }
+                            Say::Answer { version, .. } => prop_assert_eq!(unanswered.take(), Some(version)),
+                            Say::LeaseRequest { slots } => open_slots = slots,
+                            Say::Hello { .. } => prop_assert!(false, "a second Hello"),
+                            Say::Release(_) | Say::Report(_) => {}
+                        }
+                    }
+                }
+            }
+            prop_assert!(open_slots <= offered.max(2));
+            prop_assert!(last_id <= 1 + now / INTERVAL.as_secs());
+        }
+    }
+}

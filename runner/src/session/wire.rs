@@ -1,0 +1,257 @@
+//! Between the generated types of the wire and ours.
+
+use std::time::Duration;
+
+use hybrid_runner_connector::{Severity, Stage};
+use hybrid_runner_proto::{reason_name, reason_of_name, v1};
+use v1::session_request::Message as Request;
+use v1::session_response::Message as Response;
+
+use super::machine::{PROTOCOL, Received, Say};
+use super::{Definition, Grant, Held, LeaseId, Outcome, Reason, Release, Report, RunId, Terms, WriteToken};
+use crate::event::RunProgress;
+
+/// What this agent can do beyond the base. Every other capability of the contract comes with its own change.
+const CAPABILITIES: [&str; 1] = [ZSTD];
+/// Push is compressed when both sides list it.
+pub(super) const ZSTD: &str = "zstd";
+
+/// The contract's limit for sentences, in bytes.
+const MAX_DETAIL: usize = 4 * 1024;
+
+pub(super) fn received(response: v1::SessionResponse) -> Received {
+    let unasked = |message, capability| Received::Unasked { message, capability };
+    let parsed = match response.message {
+        None => Err("a message with no content".to_owned()),
+        Some(Response::Welcome(welcome)) => welcomed(welcome),
+        Some(Response::Definition(v1::Definition { pipeline, version, workflow_json })) => {
+            Ok(Received::Definition(Definition { pipeline, version, workflow_json }))
+        }
+        Some(Response::DefinitionRemoved(removed)) => Ok(Received::DefinitionRemoved { pipeline: removed.pipeline }),
+        Some(Response::Grant(grant)) => granted(grant),
+        Some(Response::HeartbeatAck(ack)) => {
+            Ok(Received::HeartbeatAck { id: ack.id, renewed: runs(&ack.renewed_run_ids) })
+        }
+        Some(Response::Released(released)) => Ok(Received::Released(RunId::new(&released.run_id))),
+        Some(Response::Revoke(revoke)) => {
+            Ok(Received::Revoke { run_id: RunId::new(&revoke.run_id), reason: reason(revoke.reason) })
+        }
+        Some(Response::Pushback(pushback)) => {
+            duration(pushback.retry_after, "Pushback.retry_after").map(Received::Pushback)
+        }
+        Some(Response::Cancel(_)) => Ok(unasked("Cancel", "cancel")),
+        Some(Response::Drain(_)) => Ok(unasked("Drain", "drain")),
+        Some(Response::TestConnection(_)) => Ok(unasked("TestConnection", "test_connection")),
+        Some(Response::SecretPreflight(_)) => Ok(unasked("SecretPreflight", "secret_preflight")),
+    };
+    parsed.unwrap_or_else(Received::Malformed)
+}
+
+/// Whether the control plane listed a capability in its `Welcome`.
+pub(super) fn lists(response: &v1::SessionResponse, capability: &str) -> bool {
+    matches!(&response.message, Some(Response::Welcome(welcome)) if welcome.capabilities.iter().any(|c| c == capability))
+}
+
+fn welcomed(welcome: v1::Welcome) -> Result<Received, String> {
+    Ok(Received::Welcome {
+        protocol: welcome.protocol,
+        terms: Terms {
+            heartbeat_interval: duration(welcome.heartbeat_interval, "Welcome.heartbeat_interval")?,
+            lease_ttl: duration(welcome.lease_ttl, "Welcome.lease_ttl")?,
+        },
+        resumed: runs(&welcome.resumed_run_ids),
+        control_plane: welcome.control_plane_version,
+    })
+}
+
+fn granted(grant: v1::Grant) -> Result<Received, String> {
+    if grant.checkpoint.is_some() {
+        return Ok(Received::Unasked { message: "Grant.checkpoint", capability: "resume" });
+    }
+    if !grant.traceparent.is_empty() {
+        return Ok(Received::Unasked { message: "Grant.traceparent", capability: "traceparent" });
+    }
+    let token = grant.token.ok_or("Grant.token is missing")?;
+    let lease_id = token.lease_id.as_ref().try_into().map_err(|_length| "Grant.token.lease_id has not 16 bytes")?;
+    if token.run_id.is_empty() {
+        return Err("Grant.token.run_id is empty".to_owned());
+    }
+    Ok(Received::Grant(Grant {
+        token: WriteToken { run_id: RunId::new(&token.run_id), fence: token.fence, lease_id: LeaseId(lease_id) },
+        pipeline: grant.pipeline,
+        definition_version: grant.definition_version,
+        attempt: grant.attempt,
+        start_timeout: duration(grant.start_timeout, "Grant.start_timeout")?,
+        run_timeout: duration(grant.run_timeout, "Grant.run_timeout")?,
+        full: grant.full,
+    }))
+}
+
+fn runs(ids: &[String]) -> Vec<RunId> {
+    ids.iter().map(|id| RunId::new(id)).collect()
+}
+
+fn duration(duration: Option<prost_types::Duration>, field: &str) -> Result<Duration, String> {
+    duration
+        .ok_or_else(|| format!("{field} is missing"))
+        .and_then(|duration| Duration::try_from(duration).map_err(|_negative| format!("{field} is negative")))
+}
+
+fn reason(number: i32) -> Reason {
+    // A number from a later version is treated as unspecified: the contract says so.
+    Reason(reason_name(v1::Reason::try_from(number).unwrap_or_default()))
+}
+
+fn reason_number(reason: Reason) -> i32 {
+    reason_of_name(reason.as_str()).unwrap_or_default().into()
+}
+
+pub(super) fn hello(instance_id: [u8; 16], sources: &[String], held: Vec<Held>) -> v1::SessionRequest {
+    request(Request::Hello(v1::Hello {
+        protocol_min: PROTOCOL,
+        protocol_max: PROTOCOL,
+        agent_version: concat!("hybrid-runner/", env!("CARGO_PKG_VERSION")).to_owned(),
+        instance_id: instance_id.to_vec().into(),
+        capabilities: CAPABILITIES.map(str::to_owned).to_vec(),
+        sources: sources.to_vec(),
+        held: held
+            .into_iter()
+            .map(|held| v1::HeldLease { token: Some(held.token.into()), pipeline: held.pipeline })
+            .collect(),
+    }))
+}
+
+/// A message of an open session.
+pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
+    let message = match say {
+        // Needs what only the driver has: see [`hello`].
+        Say::Hello { .. } => return None,
+        Say::Answer { pipeline, version, refused } => Request::DefinitionStatus(v1::DefinitionStatus {
+            pipeline,
+            version,
+            accepted: refused.is_none(),
+            reason: refused.as_ref().map_or(0, |(reason, _)| reason_number(*reason)),
+            detail: refused.map(|(_, detail)| cut(detail)).unwrap_or_default(),
+        }),
+        Say::LeaseRequest { slots } => Request::LeaseRequest(v1::LeaseRequest { slots }),
+        Say::Heartbeat { id, renewals } => Request::Heartbeat(v1::Heartbeat {
+            id,
+            renewals: renewals
+                .into_iter()
+                .map(|held| v1::LeaseRenewal {
+                    token: Some(held.token.into()),
+                    progress: Some(progress(&held.progress)),
+                })
+                .collect(),
+        }),
+        Say::Release(Release { token, outcome, reason, detail }) => Request::Release(v1::Release {
+            token: Some(token.into()),
+            outcome: match outcome {
+                Outcome::Failed => v1::Outcome::Failed,
+                Outcome::HandedBack => v1::Outcome::HandedBack,
+            }
+            .into(),
+            reason: reason_number(reason),
+            detail: cut(detail),
+        }),
+        Say::Report(Report { token, severity, code, text }) => Request::RunEvent(v1::RunEvent {
+            token: Some(token.into()),
+            severity: match severity {
+                Severity::Info => v1::Severity::Info,
+                Severity::Warning => v1::Severity::Warning,
+            }
+            .into(),
+            code: code.to_owned(),
+            text: cut(text),
+        }),
+    };
+    Some(request(message))
+}
+
+fn request(message: Request) -> v1::SessionRequest {
+    v1::SessionRequest { message: Some(message) }
+}
+
+fn progress(progress: &RunProgress) -> v1::Progress {
+    let seen = progress.snapshot();
+    v1::Progress {
+        stage: match seen.source.stage {
+            Stage::Waiting => v1::Stage::Unspecified,
+            Stage::Login => v1::Stage::Login,
+            Stage::List => v1::Stage::List,
+            Stage::Extract => v1::Stage::Extract,
+            Stage::Flush => v1::Stage::Flush,
+        }
+        .into(),
+        objects_total: seen.source.objects_total,
+        objects_done: seen.source.objects_done,
+        objects_failed: seen.source.objects_failed,
+        source_requests: seen.source.requests,
+        source_bytes: seen.source.bytes_received,
+        records_acked: seen.records_acked,
+    }
+}
+
+/// The longest beginning of a sentence that the contract lets through.
+fn cut(mut text: String) -> String {
+    text.truncate(text.floor_char_boundary(MAX_DETAIL));
+    text
+}
+
+impl From<WriteToken> for v1::WriteToken {
+    fn from(token: WriteToken) -> Self {
+        Self {
+            run_id: token.run_id.as_str().to_owned(),
+            fence: token.fence,
+            lease_id: token.lease_id.0.to_vec().into(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reason_of_the_agent_is_in_the_catalogue() {
+        for reason in [
+            Reason::PROTOCOL_VIOLATION,
+            Reason::IDENTITY_UNKNOWN,
+            Reason::IDENTITY_DENIED,
+            Reason::FENCED,
+            Reason::LEASE_EXPIRED,
+            Reason::LEASE_REVOKED,
+            Reason::OUT_OF_ORDER,
+            Reason::DRAINING,
+            Reason::RUN_DEADLINE,
+            Reason::BUSY,
+            Reason::INTERNAL,
+            hybrid_runner_connector::Reason::SinkClosed.into(),
+            hybrid_runner_connector::Reason::AuthFailed.into(),
+        ] {
+            assert_ne!(reason_number(reason), 0, "{reason}");
+        }
+    }
+
+    #[test]
+    fn a_message_of_an_unlisted_capability_is_named() {
+        let cancel = v1::SessionResponse { message: Some(Response::Cancel(v1::Cancel::default())) };
+        assert_eq!(received(cancel), Received::Unasked { message: "Cancel", capability: "cancel" });
+        let grant = v1::Grant { checkpoint: Some(v1::Checkpoint::default()), ..v1::Grant::default() };
+        let grant = v1::SessionResponse { message: Some(Response::Grant(grant)) };
+        assert_eq!(received(grant), Received::Unasked { message: "Grant.checkpoint", capability: "resume" });
+    }
+
+    #[test]
+    fn what_is_missing_in_a_message_is_named() {
+        let welcome = v1::SessionResponse { message: Some(Response::Welcome(v1::Welcome::default())) };
+        assert_eq!(received(welcome), Received::Malformed("Welcome.heartbeat_interval is missing".to_owned()));
+        assert!(matches!(received(v1::SessionResponse { message: None }), Received::Malformed(_)));
+    }
+
+    #[test]
+    fn a_sentence_is_cut_between_characters() {
+        assert_eq!(cut("ä".repeat(3000)).len(), MAX_DETAIL);
+        assert_eq!(cut(format!("a{}", "ä".repeat(3000))).len(), MAX_DETAIL - 1);
+    }
+}

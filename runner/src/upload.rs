@@ -1,0 +1,207 @@
+//! The results of one run, on their way.
+//!
+//! **Limits.** At most [`WINDOW`] bytes wait for an ack, or what the control plane wants less than that; one record
+//! always may. When the window is full the sink waits, and with it the source: that is the backpressure, there is no
+//! other queue than the entities that the source emitted last. A batch is at most 1 MiB or one record.
+//!
+//! **Invariants.** A record's seq, hash and body never change. Nothing is sent once the lease is over. An ack is the
+//! only credit, and the only thing that makes a record leave the window. The digest is rolled when a record is acked,
+//! so that it says what the control plane has, not what was sent.
+//!
+//! **Recovery.** A stream that breaks is opened again within the same grant; `Opened` says where to go on. If that is
+//! inside the window, the rest is sent again; if not, the run is handed back and begins anew (the agent keeps nothing on
+//! disk). When the control plane needs the body of an unchanged record, everything from its batch on is sent again.
+//!
+//! [`window`] is all of that without I/O; `driver` puts it on a [`stream`]. The generated types stop here.
+
+mod driver;
+mod stream;
+mod window;
+mod wire;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use hybrid_runner_connector::{Baseline, Checkpoint, Entity, EntitySink, Notice, Report, SinkClosed};
+use tokio::sync::{mpsc, watch};
+
+use crate::clock::Deadline;
+use crate::event::RunProgress;
+use crate::session::{Link, Reason, Refusal, WriteToken};
+
+/// The most bytes of records that wait for an ack (docs/protocol.md): a second of a fast network, a fraction of the
+/// agent's memory.
+pub(crate) const WINDOW: usize = 8 * 1024 * 1024;
+/// What the source emitted and the window has not taken yet: one emission, so that the source is one step ahead.
+const EMISSIONS: usize = 1;
+
+/// What an upload is for.
+#[derive(Debug, Clone)]
+pub(crate) struct Target {
+    pub(crate) token: WriteToken,
+    /// The stream must be open within this time.
+    pub(crate) start_timeout: Duration,
+    /// Every record travels with its body.
+    pub(crate) full: bool,
+    /// The lease that permits writing.
+    pub(crate) lease: Deadline,
+    pub(crate) progress: RunProgress,
+    /// The connection, while there is a session.
+    pub(crate) link: watch::Receiver<Option<Link>>,
+}
+
+/// An upload that was opened: what the source needs, and what moves it.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    /// What the last committed run left.
+    pub(crate) baseline: Arc<Baseline>,
+    target: Target,
+    stream: stream::Stream,
+    window: window::Window,
+    emissions: mpsc::Receiver<Emission>,
+    /// Entities of the last emission that the window has no room for yet, and where the source is after them.
+    pending: VecDeque<Entity>,
+    position: Bytes,
+    report: Option<Box<Report>>,
+    /// Records sent with their bodies.
+    sent: u64,
+}
+
+#[derive(Debug)]
+enum Emission {
+    Entities(Vec<Entity>, Checkpoint),
+    /// Nothing follows.
+    End(Box<Report>),
+}
+
+/// What the source writes to.
+pub(crate) struct Sink {
+    emissions: mpsc::Sender<Emission>,
+    notices: Notices,
+}
+
+/// Where notices go. It never waits.
+pub(crate) type Notices = Box<dyn Fn(Notice) + Send + Sync>;
+
+/// A run that was committed, as the control plane says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Receipt {
+    pub(crate) report: Report,
+    pub(crate) sent: u64,
+    pub(crate) entities: u64,
+    pub(crate) columns: u64,
+    pub(crate) unchanged: u64,
+    pub(crate) deleted: u64,
+    pub(crate) deletions: &'static str,
+    pub(crate) dangling_foreign_keys: u64,
+}
+
+/// An upload ended without a commit.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UploadError {
+    /// Somebody else has the lease, or nobody; it is not given back.
+    #[error("the control plane does not take writes under this lease: {0}")]
+    Fenced(Reason),
+    /// This agent's own count of the lease is over.
+    #[error("the lease is over")]
+    LeaseOver,
+    #[error("{0}")]
+    Refused(Refusal),
+    #[error("the control plane broke the protocol: {0}")]
+    Violation(String),
+    /// The same run can be begun anew.
+    #[error("{0}; the run begins anew")]
+    CannotGoOn(String),
+    #[error("the upload broke {attempts} times without getting further, the last time: {last}")]
+    NoProgress { attempts: u32, last: String },
+    #[error("no stream could be opened within the {} s that the grant leaves for it", .0.as_secs())]
+    StartTimeout(Duration),
+    #[error("the agent stops")]
+    AgentGone,
+}
+
+impl UploadError {
+    /// Why, in the words of the catalogue.
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Fenced(reason) => *reason,
+            Self::LeaseOver => Reason::LEASE_EXPIRED,
+            Self::Refused(refusal) => refusal.reason.unwrap_or(Reason::INTERNAL),
+            Self::Violation(_) => Reason::PROTOCOL_VIOLATION,
+            Self::CannotGoOn(_) => Reason::OUT_OF_ORDER,
+            Self::NoProgress { .. } => Reason::INTERNAL,
+            Self::StartTimeout(_) => Reason::RUN_DEADLINE,
+            Self::AgentGone => Reason::DRAINING,
+        }
+    }
+}
+
+impl Target {
+    /// Opens the upload and waits for the baseline.
+    ///
+    /// # Errors
+    /// The control plane refused, or broke the protocol.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the stream; nothing was written.
+    pub(crate) async fn open(self, notices: Notices) -> Result<(Upload, Sink), UploadError> {
+        let (stream, opened, baseline) = stream::open_first(&self).await?;
+        let (sender, emissions) = mpsc::channel(EMISSIONS);
+        let upload = Upload {
+            baseline: Arc::new(baseline),
+            window: window::Window::new(opened.limit),
+            stream,
+            target: self,
+            emissions,
+            pending: VecDeque::new(),
+            position: Bytes::new(),
+            report: None,
+            sent: 0,
+        };
+        Ok((upload, Sink { emissions: sender, notices }))
+    }
+}
+
+impl Upload {
+    /// Moves records until the run is committed or refused.
+    ///
+    /// # Errors
+    /// See [`UploadError`]; nothing of the run is visible then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes the stream; the control plane keeps what it acked.
+    pub(crate) async fn run(self) -> Result<Receipt, UploadError> {
+        driver::run(self).await
+    }
+}
+
+impl Sink {
+    /// The source is done: everything that it emitted is to be committed.
+    ///
+    /// # Errors
+    /// The upload ended already; it knows why.
+    pub(crate) async fn finish(self, report: Report) -> Result<(), SinkClosed> {
+        self.emissions.send(Emission::End(Box::new(report))).await.map_err(|_closed| SinkClosed)
+    }
+}
+
+#[async_trait]
+impl EntitySink for Sink {
+    async fn emit(&mut self, entities: Vec<Entity>, checkpoint: Checkpoint) -> Result<(), SinkClosed> {
+        self.emissions.send(Emission::Entities(entities, checkpoint)).await.map_err(|_closed| SinkClosed)
+    }
+
+    fn notice(&mut self, notice: Notice) {
+        (self.notices)(notice);
+    }
+}
+
+impl fmt::Debug for Sink {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sink").finish_non_exhaustive()
+    }
+}

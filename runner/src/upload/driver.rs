@@ -1,0 +1,186 @@
+//! Puts the window on a stream.
+
+use hybrid_runner_proto::v1;
+use tokio::time::{Instant, sleep_until};
+use tracing::debug;
+use v1::push_response::Message as Response;
+
+use super::stream::{ANSWER, Answer, Attempts, Broken, fenced_by, open, parse, violation};
+use super::window::{Record, ReopenError, Window, held_bytes};
+use super::wire::{batch_message, eof_message};
+use super::{Emission, Receipt, Target, Upload, UploadError};
+
+pub(super) async fn run(mut upload: Upload) -> Result<Receipt, UploadError> {
+    let mut attempts = Attempts::new();
+    loop {
+        let before = upload.window.base();
+        let broken = match upload.stream_once().await {
+            Ok(receipt) => return Ok(receipt),
+            Err(Broken::Run(error)) => return Err(error),
+            Err(broken) => broken,
+        };
+        if upload.window.base() > before {
+            attempts.progressed();
+        }
+        attempts.failed(&broken).await?;
+        if let Some(receipt) = upload.reopen(&mut attempts).await? {
+            return Ok(receipt);
+        }
+    }
+}
+
+/// What an upload waits for, next.
+enum Input {
+    Message(Result<Response, Broken>),
+    /// There is something to send, and the network has room; false: the stream is over.
+    Room(bool),
+    Emission(Option<Emission>),
+    Silence,
+}
+
+impl Upload {
+    /// Moves records over the current stream until it is over, one way or the other.
+    async fn stream_once(&mut self) -> Result<Receipt, Broken> {
+        let mut eof_sent = false;
+        let mut heard = Instant::now();
+        loop {
+            self.admit();
+            // Nothing more will join a batch when the source is done, or waits for room.
+            let flush = self.report.is_some() || !self.pending.is_empty();
+            let wants_to_send = self.window.has_batch(flush) || (self.is_done() && !eof_sent);
+            let waits = self.window.is_waiting() || eof_sent;
+            // Acks first: they are what the window, and so everything else, waits for.
+            let input = tokio::select! {
+                biased;
+                message = self.stream.responses.message() => Input::Message(parse(message)),
+                permit = self.stream.requests.reserve(), if wants_to_send => Input::Room(permit.is_ok()),
+                emission = self.emissions.recv(), if self.pending.is_empty() && self.report.is_none() => {
+                    Input::Emission(emission)
+                }
+                () = sleep_until(heard + ANSWER), if waits => Input::Silence,
+            };
+            match input {
+                Input::Message(message) => {
+                    heard = Instant::now();
+                    let message = message?;
+                    if let Response::BodyNeeded(needed) = &message {
+                        self.sent += u64::try_from(needed.seqs.len()).unwrap_or_default();
+                    }
+                    if let Some(committed) = hear(&mut self.window, &self.target, message)? {
+                        return self.receipt(&committed).map_err(Broken::Run);
+                    }
+                }
+                // The status that ended the stream comes with the next message.
+                Input::Room(false) => return Err(self.stream.next().await.err().unwrap_or(Broken::Closed)),
+                Input::Room(true) => {
+                    if self.target.lease.is_past() {
+                        return Err(UploadError::LeaseOver.into());
+                    }
+                    if !self.window.is_waiting() {
+                        heard = Instant::now();
+                    }
+                    let message = match self.window.next_batch() {
+                        Some(batch) => batch_message(&self.target, batch),
+                        None => {
+                            eof_sent = true;
+                            eof_message(&self.target, &self.window, self.report.as_deref())
+                        }
+                    };
+                    // Nobody else sends, so that the room is still there; a stream that ended meanwhile says so itself.
+                    drop(self.stream.requests.try_send(v1::PushRequest { message: Some(message) }));
+                }
+                Input::Emission(Some(Emission::Entities(entities, checkpoint))) => {
+                    self.pending = entities.into();
+                    self.position = checkpoint.0;
+                }
+                Input::Emission(Some(Emission::End(report))) => self.report = Some(report),
+                // The source failed; whoever runs it knows why and is about to drop this.
+                Input::Emission(None) => return Err(UploadError::AgentGone.into()),
+                Input::Silence => return Err(Broken::Silent),
+            }
+        }
+    }
+
+    /// Everything was emitted and is durable.
+    fn is_done(&self) -> bool {
+        self.report.is_some() && self.pending.is_empty() && self.window.is_empty()
+    }
+
+    /// Moves what the source emitted into the window, as far as there is room.
+    fn admit(&mut self) {
+        while let Some(entity) = self.pending.front() {
+            if !self.window.has_room(held_bytes(entity.kind, &entity.fqn, &entity.body)) {
+                return;
+            }
+            let Some(entity) = self.pending.pop_front() else { return };
+            let content_hash = entity.content_hash();
+            let committed = self.baseline.0.get(&entity.fqn);
+            let is_unchanged = !self.target.full
+                && committed.is_some_and(|old| old.content_hash == content_hash && old.kind == entity.kind);
+            let position = self.pending.is_empty().then(|| self.position.clone());
+            let record =
+                Record { seq: 0, kind: entity.kind, fqn: entity.fqn, content_hash, body: entity.body, is_unchanged };
+            self.sent += u64::from(!is_unchanged);
+            self.window.push(record, position);
+        }
+    }
+
+    /// Opens the next stream. A receipt: the run was committed on the last one.
+    async fn reopen(&mut self, attempts: &mut Attempts) -> Result<Option<Receipt>, UploadError> {
+        let (stream, answer) = open(&self.target, attempts).await?;
+        let opened = match answer {
+            Answer::Committed(committed) if self.is_done() => return self.receipt(&committed).map(Some),
+            Answer::Committed(_) => return Err(violation("Committed before Eof")),
+            Answer::Opened(opened) => opened,
+        };
+        debug!(next_seq = opened.next_seq, "upload opened again");
+        self.window.set_limit(opened.limit);
+        self.window.reopen(opened.next_seq, opened.digest).map_err(|error| match error {
+            ReopenError::NotHeld { .. } | ReopenError::Digest { .. } => UploadError::CannotGoOn(error.to_string()),
+        })?;
+        self.target.progress.set_acked(self.window.base());
+        self.stream = stream;
+        Ok(None)
+    }
+
+    fn receipt(&mut self, committed: &v1::Committed) -> Result<Receipt, UploadError> {
+        let Some(report) = self.report.take() else { return Err(violation("Committed before Eof")) };
+        if committed.count != self.window.end() || committed.digest.as_ref() != self.window.digest().0 {
+            return Err(violation("Committed has another count or digest than Eof"));
+        }
+        Ok(Receipt {
+            report: *report,
+            sent: self.sent,
+            entities: committed.entities,
+            columns: committed.columns,
+            unchanged: committed.unchanged,
+            deleted: committed.deleted,
+            deletions: match committed.deletions() {
+                v1::Deletions::Unspecified | v1::Deletions::None => "none",
+                v1::Deletions::Applied => "applied",
+                v1::Deletions::NeedsConfirmation => "needs_confirmation",
+            },
+            dangling_foreign_keys: committed.dangling_foreign_keys,
+        })
+    }
+}
+
+/// One message of an open stream; `Committed` is its last.
+fn hear(window: &mut Window, target: &Target, message: Response) -> Result<Option<v1::Committed>, UploadError> {
+    match message {
+        Response::Ack(ack) => {
+            window.ack(ack.next_seq).map_err(|error| UploadError::Violation(error.to_string()))?;
+            target.progress.set_acked(window.base());
+        }
+        Response::BodyNeeded(needed) => {
+            debug!(records = needed.seqs.len(), "bodies needed, sending again");
+            window.body_needed(&needed.seqs).map_err(|error| UploadError::Violation(error.to_string()))?;
+        }
+        Response::Committed(committed) => return Ok(Some(committed)),
+        Response::Fenced(fenced) => return Err(fenced_by(&fenced)),
+        // The pages that follow a second `Opened`: the source has the first ones.
+        Response::Baseline(_) => {}
+        Response::Opened(_) => return Err(violation("a second Opened")),
+    }
+    Ok(None)
+}

@@ -1,0 +1,261 @@
+//! One stream of an upload: opened, read, and opened again when it breaks.
+
+use std::fmt;
+use std::time::Duration;
+
+use hybrid_runner_connector::{Baseline, Committed};
+use hybrid_runner_proto::v1;
+use hybrid_runner_proto::v1::runner_service_client::RunnerServiceClient;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::Streaming;
+use tonic::codec::CompressionEncoding;
+use tracing::warn;
+use v1::push_request::Message as Request;
+use v1::push_response::Message as Response;
+
+use super::window::Digest;
+use super::{Target, UploadError, WINDOW};
+use crate::retry::Backoff;
+use crate::session::{Link, Reason, Refusal, refusal_of};
+
+/// How long a control plane may take for the answer to `Open`, and for each message that an upload waits for. Slow
+/// disks and slow networks stay far below; a peer that hangs does not hold a run up until its own deadline.
+pub(super) const ANSWER: Duration = Duration::from_secs(120);
+/// Streams in a row that broke before a record more was durable, after which the run is given back.
+const ATTEMPTS: u32 = 8;
+
+/// The contract's limit for a message of this stream.
+const MAX_MESSAGE: usize = 4 * 1024 * 1024;
+/// Batches that wait for the network: it is never idle, and what waits is bounded by the window anyway.
+const OUTGOING: usize = 4;
+
+/// One stream of an upload.
+#[derive(Debug)]
+pub(super) struct Stream {
+    pub(super) requests: mpsc::Sender<v1::PushRequest>,
+    pub(super) responses: Streaming<v1::PushResponse>,
+}
+
+/// Where a stream goes on.
+#[derive(Debug)]
+pub(super) struct Opened {
+    pub(super) next_seq: u64,
+    pub(super) digest: Digest,
+    pub(super) limit: usize,
+    baseline_follows: bool,
+}
+
+/// Why a stream is over.
+pub(super) enum Broken {
+    /// A new stream may go on.
+    Stream(Refusal),
+    Silent,
+    Closed,
+    Run(UploadError),
+}
+
+impl From<UploadError> for Broken {
+    fn from(error: UploadError) -> Self {
+        Self::Run(error)
+    }
+}
+
+impl fmt::Display for Broken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Stream(refusal) => write!(f, "{refusal}"),
+            Self::Silent => f.write_str("no answer in time"),
+            Self::Closed => f.write_str("the control plane closed the stream"),
+            Self::Run(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+/// An answer to `Open`.
+pub(super) enum Answer {
+    Opened(Opened),
+    /// The run was committed on an earlier stream.
+    Committed(v1::Committed),
+}
+
+pub(super) fn violation<E: From<UploadError>>(what: impl Into<String>) -> E {
+    UploadError::Violation(what.into()).into()
+}
+
+/// A status, as this agent goes on from it.
+fn broken(status: &tonic::Status) -> Broken {
+    if status.code() == tonic::Code::OutOfRange {
+        return violation("a message of more than 4 MiB");
+    }
+    let refusal = refusal_of(status);
+    match refusal.reason {
+        _ if refusal.is_retryable => Broken::Stream(refusal),
+        Some(reason @ (Reason::FENCED | Reason::LEASE_EXPIRED | Reason::LEASE_REVOKED)) => {
+            Broken::Run(UploadError::Fenced(reason))
+        }
+        _ => Broken::Run(UploadError::Refused(refusal)),
+    }
+}
+
+/// Waits for a session and opens a stream on its connection; again, until it is opened.
+pub(super) async fn open(target: &Target, attempts: &mut Attempts) -> Result<(Stream, Answer), UploadError> {
+    let mut link = target.link.clone();
+    loop {
+        let connection = link.wait_for(Option::is_some).await.map_err(|_gone| UploadError::AgentGone)?.clone();
+        let Some(connection) = connection else { continue };
+        match timeout(ANSWER, open_on(target, &connection)).await.unwrap_or(Err(Broken::Silent)) {
+            Ok(opened) => return Ok(opened),
+            Err(Broken::Run(error)) => return Err(error),
+            Err(broken) => attempts.failed(&broken).await?,
+        }
+    }
+}
+
+async fn open_on(target: &Target, link: &Link) -> Result<(Stream, Answer), Broken> {
+    if target.lease.is_past() {
+        return Err(UploadError::LeaseOver.into());
+    }
+    let (requests, messages) = mpsc::channel(OUTGOING);
+    let open = v1::Open { token: Some(target.token.clone().into()) };
+    if requests.send(v1::PushRequest { message: Some(Request::Open(open)) }).await.is_err() {
+        return Err(Broken::Closed);
+    }
+    let mut request = tonic::Request::new(ReceiverStream::new(messages));
+    link.authorize(request.metadata_mut());
+    let mut client = RunnerServiceClient::new(link.channel.clone())
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
+    if link.zstd {
+        client = client.send_compressed(CompressionEncoding::Zstd).accept_compressed(CompressionEncoding::Zstd);
+    }
+    let responses = client.push(request).await.map_err(|status| broken(&status))?.into_inner();
+    let mut stream = Stream { requests, responses };
+    let answer = match stream.next().await? {
+        Response::Opened(opened) => Answer::Opened(parse_opened(&opened)?),
+        Response::Committed(committed) => Answer::Committed(committed),
+        Response::Fenced(fenced) => return Err(fenced_by(&fenced).into()),
+        Response::Baseline(_) | Response::Ack(_) | Response::BodyNeeded(_) => {
+            return Err(violation("a message before Opened"));
+        }
+    };
+    Ok((stream, answer))
+}
+
+fn parse_opened(opened: &v1::Opened) -> Result<Opened, UploadError> {
+    let digest = opened.digest.as_ref().try_into().map(Digest).ok();
+    Ok(Opened {
+        next_seq: opened.next_seq,
+        digest: digest.ok_or_else(|| violation::<UploadError>("Opened.digest has not 32 bytes"))?,
+        limit: usize::try_from(opened.max_unacked_bytes).unwrap_or(WINDOW).min(WINDOW),
+        baseline_follows: opened.baseline_follows,
+    })
+}
+
+pub(super) fn fenced_by(fenced: &v1::Fenced) -> UploadError {
+    UploadError::Fenced(match fenced.reason() {
+        v1::Reason::LeaseExpired => Reason::LEASE_EXPIRED,
+        v1::Reason::LeaseRevoked => Reason::LEASE_REVOKED,
+        _ => Reason::FENCED,
+    })
+}
+
+/// Opens the first stream of a run and reads the baseline to its end.
+pub(super) async fn open_first(target: &Target) -> Result<(Stream, Opened, Baseline), UploadError> {
+    let mut attempts = Attempts::new();
+    loop {
+        let opening = timeout(target.start_timeout, open(target, &mut attempts)).await;
+        let (mut stream, answer) = opening.map_err(|_elapsed| UploadError::StartTimeout(target.start_timeout))??;
+        let Answer::Opened(opened) = answer else {
+            return Err(violation("Committed before anything was sent"));
+        };
+        if opened.next_seq != 0 {
+            let next_seq = opened.next_seq;
+            return Err(UploadError::CannotGoOn(format!(
+                "the control plane goes on at record {next_seq} and this agent did not list `resume`"
+            )));
+        }
+        match read_baseline(&mut stream, opened.baseline_follows).await {
+            Ok(baseline) => return Ok((stream, opened, baseline)),
+            Err(Broken::Run(error)) => return Err(error),
+            Err(broken) => attempts.failed(&broken).await?,
+        }
+    }
+}
+
+async fn read_baseline(stream: &mut Stream, follows: bool) -> Result<Baseline, Broken> {
+    let mut baseline = Baseline::default();
+    let mut is_last = !follows;
+    while !is_last {
+        let page = match timeout(ANSWER, stream.next()).await.unwrap_or(Err(Broken::Silent))? {
+            Response::Baseline(page) => page,
+            Response::Fenced(fenced) => return Err(fenced_by(&fenced).into()),
+            Response::Opened(_) | Response::Ack(_) | Response::BodyNeeded(_) | Response::Committed(_) => {
+                return Err(violation("another message inside of the baseline"));
+            }
+        };
+        is_last = page.last;
+        for entry in page.entries {
+            if !entry.memo.is_empty() {
+                return Err(violation("BaselineEntry.memo of capability `memos`, which this agent did not list"));
+            }
+            let content_hash = entry.content_hash.as_ref().try_into();
+            let content_hash =
+                content_hash.map_err(|_length| violation::<Broken>("BaselineEntry.content_hash has not 32 bytes"))?;
+            baseline.0.insert(entry.fqn, Committed { kind: entry.kind, content_hash });
+        }
+    }
+    Ok(baseline)
+}
+
+impl Stream {
+    /// # Cancel safety
+    /// No message is lost.
+    pub(super) async fn next(&mut self) -> Result<Response, Broken> {
+        parse(self.responses.message().await)
+    }
+}
+
+/// What a stream said, or why it is over.
+pub(super) fn parse(message: Result<Option<v1::PushResponse>, tonic::Status>) -> Result<Response, Broken> {
+    match message {
+        Ok(Some(v1::PushResponse { message: Some(message) })) => Ok(message),
+        Ok(Some(v1::PushResponse { message: None })) => Err(violation("a message with no content")),
+        Ok(None) => Err(Broken::Closed),
+        Err(status) => Err(broken(&status)),
+    }
+}
+
+/// Streams in a row that broke without getting the run further.
+pub(super) struct Attempts {
+    count: u32,
+    backoff: Backoff,
+}
+
+impl Attempts {
+    pub(super) fn new() -> Self {
+        Self { count: 0, backoff: Backoff::new() }
+    }
+
+    pub(super) fn progressed(&mut self) {
+        self.count = 0;
+        self.backoff.reset();
+    }
+
+    /// Waits before the next one, or gives up.
+    pub(super) async fn failed(&mut self, broken: &Broken) -> Result<(), UploadError> {
+        self.count += 1;
+        if self.count >= ATTEMPTS {
+            return Err(UploadError::NoProgress { attempts: self.count, last: broken.to_string() });
+        }
+        let asked = match broken {
+            Broken::Stream(refusal) => refusal.pause.unwrap_or_default(),
+            Broken::Silent | Broken::Closed | Broken::Run(_) => Duration::ZERO,
+        };
+        let wait = self.backoff.next_wait().max(asked);
+        warn!(problem = %broken, wait_ms = wait.as_millis(), "upload broke, opening it again");
+        tokio::time::sleep(wait).await;
+        Ok(())
+    }
+}

@@ -1,0 +1,316 @@
+//! The records that are not durable yet: pure.
+//!
+//! ```text
+//!   base ───────────── cursor ─────────── end
+//!    │ sent, not acked  │ not sent yet     │
+//! ```
+//!
+//! - Records enter at `end`, get their seq and hash there, and keep their body until they are acked, also those that
+//!   travel as unchanged: the control plane may ask for the body.
+//! - What is held counts with its body, so that the window bounds memory and, a fortiori, what is unacked on the wire.
+//! - A batch is cut from `cursor`. An ack moves `base` and rolls the digest over what it covers. When a body is asked
+//!   for, or the stream was opened again, `cursor` goes back and what follows is sent again.
+
+use std::collections::VecDeque;
+
+use bytes::Bytes;
+
+/// The most encoded bytes of a batch of several records, less room for its envelope and checkpoint (4 KiB + tokens).
+const BATCH: usize = 1024 * 1024 - 8 * 1024;
+/// The most records of a batch.
+const BATCH_RECORDS: usize = 1000;
+/// A batch waits until it has this much, unless nothing is under way: small runs are not held up, large ones need few
+/// messages.
+const WORTH_SENDING: usize = 256 * 1024;
+/// Seq, hash, tags and lengths of one record, rounded up.
+const RECORD_OVERHEAD: usize = 96;
+
+/// One entity on its way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Record {
+    pub(super) seq: u64,
+    pub(super) kind: &'static str,
+    pub(super) fqn: String,
+    pub(super) content_hash: [u8; 32],
+    pub(super) body: Bytes,
+    /// Sent without its body.
+    pub(super) is_unchanged: bool,
+}
+
+impl Record {
+    fn held_bytes(&self) -> usize {
+        held_bytes(self.kind, &self.fqn, &self.body)
+    }
+
+    fn wire_bytes(&self) -> usize {
+        let body = if self.is_unchanged { 0 } else { self.body.len() };
+        RECORD_OVERHEAD + self.kind.len() + self.fqn.len() + body
+    }
+}
+
+/// What a record takes in the window.
+pub(super) fn held_bytes(kind: &str, fqn: &str, body: &[u8]) -> usize {
+    RECORD_OVERHEAD + kind.len() + fqn.len() + body.len()
+}
+
+/// Records to send together.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Batch {
+    pub(super) records: Vec<Record>,
+    pub(super) source_position: Bytes,
+}
+
+/// The rolling digest over records in order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Digest(pub(super) [u8; 32]);
+
+impl Digest {
+    pub(super) const EMPTY: Self = Self([0; 32]);
+
+    fn roll(&mut self, record: &Record) {
+        let length = |text: &str| u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes();
+        let mut hasher = blake3::Hasher::new();
+        hasher
+            .update(&self.0)
+            .update(&record.seq.to_be_bytes())
+            .update(&length(record.kind))
+            .update(record.kind.as_bytes())
+            .update(&length(&record.fqn))
+            .update(record.fqn.as_bytes())
+            .update(&record.content_hash);
+        self.0 = hasher.finalize().into();
+    }
+}
+
+/// What the control plane said cannot be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum WindowError {
+    #[error("Ack.next_seq {next_seq} is outside of what was sent and is not acknowledged ({base} to {cursor})")]
+    Ack { next_seq: u64, base: u64, cursor: u64 },
+    #[error("BodyNeeded names seq {seq}, which is not an unchanged record that was sent and is not acknowledged")]
+    BodyNeeded { seq: u64 },
+    #[error("BodyNeeded names no record")]
+    NoBodyNeeded,
+}
+
+/// The control plane goes on where this agent cannot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(super) enum ReopenError {
+    #[error("the control plane goes on at record {next_seq}; this agent holds {base} to {end}")]
+    NotHeld { next_seq: u64, base: u64, end: u64 },
+    #[error("the control plane's digest of the first {next_seq} records is not this agent's")]
+    Digest { next_seq: u64 },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Window {
+    limit: usize,
+    base: u64,
+    digest: Digest,
+    records: VecDeque<Held>,
+    held: usize,
+    /// How many of `records` were sent.
+    sent: usize,
+    unsent_wire_bytes: usize,
+    /// Lengths of the batches that were sent and are not acked, oldest first.
+    in_flight: VecDeque<usize>,
+    /// Of the last record below `base` that has one.
+    base_position: Bytes,
+}
+
+#[derive(Debug)]
+struct Held {
+    record: Record,
+    /// Where the source is after this record; none inside of what it emitted at once.
+    position: Option<Bytes>,
+}
+
+impl Window {
+    pub(super) fn new(limit: usize) -> Self {
+        Self {
+            limit,
+            base: 0,
+            digest: Digest::EMPTY,
+            records: VecDeque::new(),
+            held: 0,
+            sent: 0,
+            unsent_wire_bytes: 0,
+            in_flight: VecDeque::new(),
+            base_position: Bytes::new(),
+        }
+    }
+
+    /// The first record that is not durable.
+    pub(super) fn base(&self) -> u64 {
+        self.base
+    }
+
+    /// The seq of the next record to enter.
+    pub(super) fn end(&self) -> u64 {
+        self.seq_at(self.records.len())
+    }
+
+    /// The digest of all records below [`Window::base`].
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Whether every record is durable.
+    pub(super) fn is_empty(&self) -> bool {
+        self.records.is_empty()
+    }
+
+    /// Whether anything was sent that is not acked.
+    pub(super) fn is_waiting(&self) -> bool {
+        self.sent > 0
+    }
+
+    /// Whether a record of this size may enter. One always may.
+    pub(super) fn has_room(&self, bytes: usize) -> bool {
+        self.records.is_empty() || self.held.saturating_add(bytes) <= self.limit
+    }
+
+    /// The control plane may want less than the agent's own limit.
+    pub(super) fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+    }
+
+    /// Takes a record over; `record.seq` is given here.
+    pub(super) fn push(&mut self, mut record: Record, position: Option<Bytes>) {
+        record.seq = self.end();
+        self.held += record.held_bytes();
+        self.unsent_wire_bytes += record.wire_bytes();
+        self.records.push_back(Held { record, position });
+    }
+
+    /// Whether there is a batch worth sending; with `flush`, whether there is one at all.
+    pub(super) fn has_batch(&self, flush: bool) -> bool {
+        let unsent = self.records.len() - self.sent;
+        unsent > 0 && (flush || self.sent == 0 || self.unsent_wire_bytes >= WORTH_SENDING || unsent >= BATCH_RECORDS)
+    }
+
+    /// Cuts the next batch; it counts as sent from here on. None when all is sent.
+    pub(super) fn next_batch(&mut self) -> Option<Batch> {
+        let mut records = Vec::new();
+        let mut bytes = 0;
+        for held in self.records.iter().skip(self.sent) {
+            bytes += held.record.wire_bytes();
+            if !records.is_empty() && (bytes > BATCH || records.len() >= BATCH_RECORDS) {
+                break;
+            }
+            records.push(held.record.clone());
+        }
+        if records.is_empty() {
+            return None;
+        }
+        self.sent += records.len();
+        self.in_flight.push_back(records.len());
+        self.unsent_wire_bytes -= records.iter().map(Record::wire_bytes).sum::<usize>();
+        Some(Batch { records, source_position: self.position_at(self.sent) })
+    }
+
+    /// All records below `next_seq` are durable.
+    pub(super) fn ack(&mut self, next_seq: u64) -> Result<(), WindowError> {
+        let cursor = self.seq_at(self.sent);
+        if !(self.base..=cursor).contains(&next_seq) {
+            return Err(WindowError::Ack { next_seq, base: self.base, cursor });
+        }
+        self.forget_below(next_seq);
+        Ok(())
+    }
+
+    /// Some records cannot be accepted without their bodies: sends again from the batch that holds the first of them.
+    pub(super) fn body_needed(&mut self, seqs: &[u64]) -> Result<(), WindowError> {
+        let mut first = usize::MAX;
+        for &seq in seqs {
+            let index = seq.checked_sub(self.base).and_then(|index| usize::try_from(index).ok());
+            let held = index.filter(|index| *index < self.sent).and_then(|index| self.records.get_mut(index));
+            match (index, held) {
+                (Some(index), Some(held)) if held.record.is_unchanged => {
+                    held.record.is_unchanged = false;
+                    first = first.min(index);
+                }
+                _ => return Err(WindowError::BodyNeeded { seq }),
+            }
+        }
+        if first == usize::MAX {
+            return Err(WindowError::NoBodyNeeded);
+        }
+        let mut begin = 0;
+        let mut kept = 0;
+        for batch in &self.in_flight {
+            if begin + batch > first {
+                break;
+            }
+            begin += batch;
+            kept += 1;
+        }
+        self.in_flight.truncate(kept);
+        self.go_back(begin);
+        Ok(())
+    }
+
+    /// A new stream goes on at `next_seq`.
+    pub(super) fn reopen(&mut self, next_seq: u64, digest: Digest) -> Result<(), ReopenError> {
+        if !(self.base..=self.end()).contains(&next_seq) {
+            return Err(ReopenError::NotHeld { next_seq, base: self.base, end: self.end() });
+        }
+        let mut rolled = self.digest;
+        self.records.iter().take_while(|held| held.record.seq < next_seq).for_each(|held| rolled.roll(&held.record));
+        if rolled != digest {
+            return Err(ReopenError::Digest { next_seq });
+        }
+        self.forget_below(next_seq);
+        self.in_flight.clear();
+        self.go_back(0);
+        Ok(())
+    }
+
+    /// Where the source is once all records before this index are durable.
+    fn position_at(&self, index: usize) -> Bytes {
+        let before = self.records.iter().take(index).rev();
+        before.filter_map(|held| held.position.clone()).next().unwrap_or_else(|| self.base_position.clone())
+    }
+
+    fn seq_at(&self, index: usize) -> u64 {
+        self.base + u64::try_from(index).unwrap_or(u64::MAX)
+    }
+
+    fn forget_below(&mut self, next_seq: u64) {
+        while self.base < next_seq {
+            let Some(held) = self.records.pop_front() else { return };
+            self.digest.roll(&held.record);
+            self.held -= held.record.held_bytes();
+            self.base += 1;
+            if self.sent > 0 {
+                self.sent -= 1;
+                self.shorten_first_batch();
+            } else {
+                // It was sent on the stream before this one.
+                self.unsent_wire_bytes -= held.record.wire_bytes();
+            }
+            if let Some(position) = held.position {
+                self.base_position = position;
+            }
+        }
+    }
+
+    fn shorten_first_batch(&mut self) {
+        if let Some(batch) = self.in_flight.front_mut() {
+            *batch -= 1;
+            if *batch == 0 {
+                self.in_flight.pop_front();
+            }
+        }
+    }
+
+    /// The next batch begins at this index again.
+    fn go_back(&mut self, index: usize) {
+        self.sent = index;
+        self.unsent_wire_bytes = self.records.iter().skip(index).map(|held| held.record.wire_bytes()).sum();
+    }
+}
+
+#[cfg(test)]
+mod tests;

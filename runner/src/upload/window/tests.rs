@@ -1,0 +1,279 @@
+//! The window against a small model of the control plane.
+
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+
+use super::*;
+
+fn record(name: &str, body: &[u8], is_unchanged: bool) -> Record {
+    Record {
+        seq: u64::MAX,
+        kind: "table",
+        fqn: name.to_owned(),
+        content_hash: blake3::hash(body).into(),
+        body: Bytes::copy_from_slice(body),
+        is_unchanged,
+    }
+}
+
+fn seqs(batch: &Batch) -> Vec<u64> {
+    batch.records.iter().map(|record| record.seq).collect()
+}
+
+fn filled(count: usize, is_unchanged: bool) -> Window {
+    let mut window = Window::new(8 << 20);
+    for n in 0..count {
+        window.push(record(&n.to_string(), &[0; 300 * 1024], is_unchanged), Some(Bytes::from(n.to_string())));
+    }
+    window
+}
+
+#[test]
+fn the_digest_is_the_one_of_the_contract() {
+    let mut digest = Digest::EMPTY;
+    let mut first = record("a.b", b"{}", false);
+    first.seq = 0;
+    digest.roll(&first);
+    let mut bytes = vec![0; 32];
+    bytes.extend(0_u64.to_be_bytes());
+    bytes.extend(5_u32.to_be_bytes());
+    bytes.extend(b"table");
+    bytes.extend(3_u32.to_be_bytes());
+    bytes.extend(b"a.b");
+    bytes.extend(blake3::hash(b"{}").as_bytes());
+    assert_eq!(digest.0, *blake3::hash(&bytes).as_bytes());
+}
+
+#[test]
+fn a_batch_holds_a_mebibyte_or_one_record_and_the_place_of_its_last_record() {
+    let mut window = filled(5, false);
+    let batch = window.next_batch().unwrap();
+    assert_eq!((seqs(&batch), batch.source_position), (vec![0, 1, 2], Bytes::from("2")));
+    let batch = window.next_batch().unwrap();
+    assert_eq!((seqs(&batch), batch.source_position), (vec![3, 4], Bytes::from("4")));
+    assert_eq!(window.next_batch(), None);
+    let mut window = Window::new(8 << 20);
+    window.push(record("large", &[0; 3 << 20], false), None);
+    window.push(record("small", b"{}", false), None);
+    assert_eq!(seqs(&window.next_batch().unwrap()), vec![0]);
+}
+
+#[test]
+fn a_thousand_records_are_the_most_of_a_batch() {
+    let mut window = Window::new(8 << 20);
+    (0..1001).for_each(|n| window.push(record(&n.to_string(), b"{}", true), None));
+    assert_eq!(window.next_batch().unwrap().records.len(), 1000);
+    assert_eq!(window.next_batch().unwrap().records.len(), 1);
+}
+
+#[test]
+fn a_small_batch_waits_for_company_only_while_another_is_under_way() {
+    let mut window = Window::new(8 << 20);
+    window.push(record("a", b"{}", false), None);
+    assert!(window.has_batch(false));
+    window.next_batch().unwrap();
+    window.push(record("b", b"{}", false), None);
+    assert!(!window.has_batch(false));
+    assert!(window.has_batch(true));
+    window.ack(1).unwrap();
+    assert!(window.has_batch(false));
+}
+
+#[test]
+fn the_window_is_full_at_its_limit_and_one_record_always_enters() {
+    let mut window = Window::new(1000);
+    assert!(window.has_room(5000));
+    window.push(record("a", &[0; 700], true), None);
+    assert!(!window.has_room(700), "an unchanged record holds its body too");
+    window.next_batch().unwrap();
+    assert!(!window.has_room(700), "sent is not durable");
+    window.ack(1).unwrap();
+    assert!(window.has_room(700));
+}
+
+#[test]
+fn a_needed_body_is_sent_again_from_its_batch_on_and_splits_a_batch_that_grew() {
+    let mut window = filled(6, true);
+    assert_eq!(seqs(&window.next_batch().unwrap()), vec![0, 1, 2, 3, 4, 5]);
+    window.push(record("6", b"{}", true), None);
+    window.next_batch().unwrap();
+    window.body_needed(&[4, 5, 3, 2]).unwrap();
+    let batch = window.next_batch().unwrap();
+    assert_eq!(seqs(&batch), vec![0, 1, 2, 3, 4]);
+    assert_eq!(
+        batch.records.iter().map(|record| record.is_unchanged).collect::<Vec<_>>(),
+        [true, true, false, false, false]
+    );
+    assert_eq!(seqs(&window.next_batch().unwrap()), vec![5, 6]);
+}
+
+#[test]
+fn a_needed_body_of_a_later_batch_leaves_the_earlier_one_under_way() {
+    let mut window = filled(3, false);
+    window.next_batch().unwrap();
+    window.push(record("3", b"{}", true), None);
+    window.next_batch().unwrap();
+    window.body_needed(&[3]).unwrap();
+    window.ack(3).unwrap();
+    assert_eq!(seqs(&window.next_batch().unwrap()), vec![3]);
+}
+
+#[test]
+fn what_the_control_plane_cannot_say_is_an_error() {
+    let mut window = filled(5, false);
+    window.next_batch().unwrap();
+    assert_eq!(window.ack(4), Err(WindowError::Ack { next_seq: 4, base: 0, cursor: 3 }));
+    window.ack(2).unwrap();
+    assert!(window.ack(1).is_err());
+    assert_eq!(window.body_needed(&[2]), Err(WindowError::BodyNeeded { seq: 2 }), "its body was sent");
+    assert_eq!(window.body_needed(&[1]), Err(WindowError::BodyNeeded { seq: 1 }), "it is durable");
+    assert_eq!(window.body_needed(&[u64::MAX]), Err(WindowError::BodyNeeded { seq: u64::MAX }));
+    assert_eq!(window.body_needed(&[]), Err(WindowError::NoBodyNeeded));
+}
+
+#[test]
+fn a_new_stream_goes_on_inside_the_window_and_nowhere_else() {
+    let mut window = filled(6, false);
+    window.next_batch().unwrap();
+    window.next_batch().unwrap();
+    window.ack(2).unwrap();
+    let at_two = window.digest();
+    assert_eq!(window.reopen(1, at_two), Err(ReopenError::NotHeld { next_seq: 1, base: 2, end: 6 }));
+    assert_eq!(window.reopen(7, at_two), Err(ReopenError::NotHeld { next_seq: 7, base: 2, end: 6 }));
+    assert_eq!(window.reopen(3, at_two), Err(ReopenError::Digest { next_seq: 3 }));
+    window.reopen(2, at_two).unwrap();
+    assert_eq!(seqs(&window.next_batch().unwrap()), vec![2, 3, 4]);
+    assert!(window.is_waiting());
+}
+
+/// What a schedule does.
+#[derive(Debug, Clone)]
+enum Action {
+    Push {
+        bytes: usize,
+        unchanged: bool,
+    },
+    Send {
+        flush: bool,
+    },
+    /// The control plane takes this many of the batches under way, then says how far it is.
+    Take(usize),
+    /// The stream breaks; the control plane has what it took.
+    Break,
+}
+
+fn action() -> impl Strategy<Value = Action> {
+    prop_oneof![
+        4 => (0..700_000_usize, any::<bool>()).prop_map(|(bytes, unchanged)| Action::Push { bytes, unchanged }),
+        3 => any::<bool>().prop_map(|flush| Action::Send { flush }),
+        3 => (0..4_usize).prop_map(Action::Take),
+        1 => Just(Action::Break),
+    ]
+}
+
+/// The control plane, as far as a window sees it.
+#[derive(Default)]
+struct Model {
+    applied: Vec<(String, [u8; 32])>,
+    digest: Option<Digest>,
+    /// Names whose unchanged record is not accepted.
+    wants_body: BTreeSet<String>,
+    wire: VecDeque<Batch>,
+}
+
+impl Model {
+    fn digest(&self) -> Digest {
+        self.digest.unwrap_or(Digest::EMPTY)
+    }
+
+    fn next_seq(&self) -> u64 {
+        self.applied.len() as u64
+    }
+
+    /// Applies the oldest batch under way, or answers which bodies it needs.
+    fn take_one(&mut self) -> Result<(), Vec<u64>> {
+        let Some(batch) = self.wire.pop_front() else { return Ok(()) };
+        assert_eq!(batch.records[0].seq, self.next_seq(), "batches arrive without gap or repetition");
+        let needed: Vec<u64> = batch
+            .records
+            .iter()
+            .filter(|record| record.is_unchanged && self.wants_body.contains(&record.fqn))
+            .map(|record| record.seq)
+            .collect();
+        if !needed.is_empty() {
+            self.wire.clear();
+            return Err(needed);
+        }
+        for record in batch.records {
+            assert_eq!(record.seq, self.next_seq());
+            let mut digest = self.digest();
+            digest.roll(&record);
+            self.digest = Some(digest);
+            self.applied.push((record.fqn, record.content_hash));
+        }
+        Ok(())
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_happens_each_record_is_applied_once_in_order_and_both_digests_agree(
+        limit in 100_000..4_000_000_usize,
+        actions in proptest::collection::vec(action(), 1..120),
+    ) {
+        let body = vec![7; 700_000];
+        let mut window = Window::new(limit);
+        let mut model = Model::default();
+        let mut pushed = Vec::new();
+        let settle = |window: &mut Window, model: &mut Model, batches: usize| {
+            for _ in 0..batches {
+                match model.take_one() {
+                    Ok(()) => window.ack(model.next_seq()).unwrap(),
+                    Err(needed) => window.body_needed(&needed).unwrap(),
+                }
+            }
+        };
+        for action in actions {
+            match action {
+                Action::Push { bytes, unchanged } => {
+                    let name = pushed.len().to_string();
+                    let record = record(&name, &body[..bytes], unchanged);
+                    if !window.has_room(record.held_bytes()) {
+                        continue;
+                    }
+                    if bytes % 3 == 0 {
+                        model.wants_body.insert(name.clone());
+                    }
+                    pushed.push((name, record.content_hash));
+                    window.push(record, None);
+                }
+                Action::Send { flush } => if window.has_batch(flush) {
+                    let batch = window.next_batch().unwrap();
+                    let bytes: usize = batch.records.iter().map(Record::wire_bytes).sum();
+                    prop_assert!(batch.records.len() == 1 || bytes <= BATCH);
+                    model.wire.push_back(batch);
+                },
+                Action::Take(batches) => settle(&mut window, &mut model, batches),
+                Action::Break => {
+                    model.wire.clear();
+                    window.reopen(model.next_seq(), model.digest()).unwrap();
+                }
+            }
+            prop_assert!(window.held <= limit || window.records.len() == 1);
+            prop_assert_eq!(window.in_flight.iter().sum::<usize>(), window.sent);
+        }
+        while !window.is_empty() {
+            while let Some(batch) = window.next_batch() {
+                model.wire.push_back(batch);
+            }
+            settle(&mut window, &mut model, 1);
+        }
+        prop_assert_eq!(&model.applied, &pushed);
+        prop_assert_eq!(window.digest(), model.digest());
+        prop_assert_eq!(window.held, 0);
+        prop_assert_eq!(window.unsent_wire_bytes, 0);
+    }
+}
