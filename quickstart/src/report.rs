@@ -1,0 +1,119 @@
+//! A run in figures: the JSON line and the table.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use comfy_table::{CellAlignment, Table, presets};
+use control_plane::store::{Run, RunState};
+use serde_json::json;
+
+/// A run that ended, and where its entities were written.
+pub(crate) struct Report<'a> {
+    run: &'a Run,
+    export: &'a Path,
+}
+
+impl<'a> Report<'a> {
+    /// A final run and the file of its export.
+    pub(crate) fn new(run: &'a Run, export: &'a Path) -> Self {
+        Self { run, export }
+    }
+
+    /// 0 complete, 1 failed, 3 committed but incomplete.
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        match (self.run.state, self.run.complete) {
+            (RunState::Committed, true) => ExitCode::SUCCESS,
+            (RunState::Committed, false) => ExitCode::from(3),
+            _ => ExitCode::FAILURE,
+        }
+    }
+
+    /// From grant to commit, in seconds.
+    pub(crate) fn wall_seconds(&self) -> f64 {
+        let span = self.run.started_at.zip(self.run.ended_at).map(|(from, to)| to.duration_since(from));
+        span.map_or(0.0, |span| span.as_secs_f64())
+    }
+
+    /// The one line of `--json`.
+    pub(crate) fn json(&self) -> String {
+        let figures = self.run.figures.unwrap_or_default();
+        let summary = figures.summary;
+        // Written by hand: the keys come in the documented order.
+        let fields = [
+            ("pipeline", json!(self.run.pipeline)),
+            ("run_id", json!(self.run.run_id)),
+            ("state", json!(self.run.state)),
+            ("complete", json!(self.run.complete)),
+            ("objects", json!(summary.objects)),
+            ("entities", json!(figures.entities)),
+            ("columns", json!(figures.columns)),
+            ("sent", json!(figures.sent)),
+            ("unchanged", json!(figures.unchanged)),
+            ("filtered", json!(summary.filtered)),
+            ("failed", json!(summary.failed)),
+            ("deleted", json!(figures.deleted)),
+            ("deletions", json!(figures.deletions)),
+            ("salesforce_requests", json!(summary.source_requests)),
+            ("bytes_received", json!(summary.source_bytes)),
+            ("wall_seconds", json!(self.wall_seconds())),
+            ("export", json!(self.export)),
+        ];
+        let fields: Vec<String> = fields.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
+        format!("{{{}}}", fields.join(","))
+    }
+
+    /// The table that people read.
+    pub(crate) fn table(&self) -> String {
+        let figures = self.run.figures.unwrap_or_default();
+        let summary = figures.summary;
+        // The service, the database and its schema are entities too.
+        let tables = figures.entities.saturating_sub(3);
+        let rows = [
+            ("objects in scope", grouped(summary.objects)),
+            ("tables committed", grouped(tables)),
+            ("columns", grouped(figures.columns)),
+            ("keys found", grouped(summary.keys)),
+            ("unchanged entities", grouped(figures.unchanged)),
+            ("filtered out", grouped(summary.filtered)),
+            ("failed", grouped(summary.failed)),
+            ("Salesforce requests", grouped(summary.source_requests)),
+            ("bytes received", grouped(summary.source_bytes)),
+            ("wall time", format!("{:.2} s", self.wall_seconds())),
+        ];
+        let mut table = Table::new();
+        table.load_style(presets::UTF8_BORDERS_ONLY);
+        for (name, value) in rows {
+            table.add_row([name.to_owned(), value]);
+        }
+        if let Some(column) = table.column_mut(1) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+        table.to_string()
+    }
+}
+
+/// 1234567 as 1,234,567.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut grouped = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    grouped
+}
+
+#[cfg(test)]
+mod tests {
+    use super::grouped;
+
+    #[test]
+    fn digits_are_grouped_by_three() {
+        assert_eq!(
+            ["0", "999", "1,000", "12,345,678"],
+            [0, 999, 1000, 12_345_678].map(grouped).each_ref().map(String::as_str)
+        );
+    }
+}
