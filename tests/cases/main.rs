@@ -1,0 +1,18 @@
+//! The one test binary: a file a behaviour. Names are promises; `docs/guarantees.md` says which case keeps which.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a case and what helps it fail loudly"
+)]
+
+mod architecture;
+mod bad_input;
+mod entities;
+mod extract;
+mod fencing;
+mod processes;
+mod secrets;
+mod whole_path;
+mod wire;

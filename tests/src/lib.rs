@@ -1,0 +1,45 @@
+//! What the cases stand on: a world of sandbox org, control plane and agents, in this process or as programs of their own.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::missing_panics_doc,
+    reason = "a harness fails loudly"
+)]
+
+pub mod by_hand;
+pub mod certificates;
+pub mod extraction;
+pub mod logs;
+pub mod outside;
+pub mod processes;
+#[path = "../../openmetadata/tests/support/schemas.rs"]
+pub mod schemas;
+pub mod sweep;
+pub mod world;
+
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::Duration;
+
+/// How long a case waits for something that takes milliseconds on a quiet machine. Only a failing case waits so long.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The workspace's folder.
+#[must_use]
+pub fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+/// Installs the one crypto provider, once a process.
+pub fn install_crypto() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        rustls::crypto::aws_lc_rs::default_provider().install_default().expect("no other provider");
+    });
+}
+
+/// Waits for a future within [`PATIENCE`].
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(PATIENCE, future).await.unwrap_or_else(|_| panic!("waited too long for: {what}"))
+}
