@@ -5,10 +5,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use control_plane::clock::{Clock as _, SystemClock};
 use control_plane::identity::{Agent, Agents};
+use control_plane::pki::{Authority, Issued};
 use sandbox::Credentials;
-
-use crate::certificates::Certificates;
 
 /// Name of the agent, as in its certificate.
 pub(crate) const AGENT: &str = "quickstart";
@@ -25,19 +25,24 @@ pub(crate) const TOKEN: &str = "/salesforce/quickstart/security-token";
 /// A directory with the files of a deployment.
 pub(crate) struct Deployment {
     dir: PathBuf,
-    /// What both sides of the wire are known by.
-    pub(crate) certificates: Certificates,
+    /// What signed both sides' certificates, PEM.
+    pub(crate) ca: String,
+    /// What the agent is known by.
+    pub(crate) agent: Issued,
 }
 
 impl Deployment {
     /// Writes what the control plane needs. It listens on that address.
     pub(crate) fn of_control_plane(dir: &Path, listen: &str, username: &str) -> anyhow::Result<Self> {
-        let deployment = Self { dir: dir.to_owned(), certificates: Certificates::make(AGENT)? };
-        let certificates = &deployment.certificates;
-        deployment.write("tls/ca.pem", &certificates.ca)?;
-        deployment.write_private("tls/ca.key", &certificates.ca_key)?;
-        deployment.write("tls/control-plane.pem", &certificates.server)?;
-        deployment.write_private("tls/control-plane.key", &certificates.server_key)?;
+        let now = SystemClock::new().now();
+        let authority = Authority::generate("Hybrid Runner quickstart", now)?;
+        let server = authority.issue_server(&["localhost"], now)?;
+        let issued = authority.issue_agent(AGENT, now)?;
+        let deployment = Self { dir: dir.to_owned(), ca: authority.certificate().to_owned(), agent: issued };
+        deployment.write("tls/ca.pem", &deployment.ca)?;
+        deployment.write_private("tls/ca.key", &authority.key())?;
+        deployment.write("tls/control-plane.pem", &server.certificate)?;
+        deployment.write_private("tls/control-plane.key", &server.key)?;
         let agent = Agent { name: AGENT.to_owned(), certificate: true, token_blake3: None };
         deployment.write("agents.yaml", &Agents::default().with(agent).context("list the agent")?)?;
         deployment.write("control-plane.yaml", &control_plane_yaml(listen))?;
@@ -53,8 +58,8 @@ impl Deployment {
         org_ca: &str,
         login: &Credentials,
     ) -> anyhow::Result<()> {
-        self.write("tls/agent.pem", &self.certificates.agent)?;
-        self.write_private("tls/agent.key", &self.certificates.agent_key)?;
+        self.write("tls/agent.pem", &self.agent.certificate)?;
+        self.write_private("tls/agent.key", &self.agent.key)?;
         self.write("tls/sandbox-ca.pem", org_ca)?;
         self.write_private(&format!("secrets{PASSWORD}"), &login.password)?;
         self.write_private(&format!("secrets{TOKEN}"), &login.security_token)?;

@@ -177,7 +177,6 @@ async fn start_org(args: &Args, login: &Credentials) -> anyhow::Result<SandboxHa
 
 fn agent_config(deployment: &Deployment, port: u16, org: &SandboxHandle) -> anyhow::Result<AgentConfig> {
     let pem = |text: &str| Pem::Inline(Arc::from(text.as_bytes()));
-    let certificates = &deployment.certificates;
     let login = org.credentials();
     let secrets = MemoryStore::default()
         .with(PASSWORD, SecretValue::new(login.password))
@@ -187,10 +186,10 @@ fn agent_config(deployment: &Deployment, port: u16, org: &SandboxHandle) -> anyh
         control_plane: Endpoint {
             host: "localhost".to_owned(),
             port,
-            ca: Some(pem(&certificates.ca)),
+            ca: Some(pem(&deployment.ca)),
             identity: Identity::Certificate {
-                certificate: pem(&certificates.agent),
-                key: pem(&certificates.agent_key),
+                certificate: pem(&deployment.agent.certificate),
+                key: pem(&deployment.agent.key),
             },
         },
         slots: 1,

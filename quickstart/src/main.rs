@@ -4,7 +4,6 @@
 //! pipeline, resolves its references, logs in to the org over HTTPS, and its entities are committed into a SQLite file.
 
 mod args;
-mod certificates;
 mod deployment;
 mod first_look;
 mod report;

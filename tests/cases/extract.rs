@@ -3,32 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use control_plane::export::Export;
+use hybrid_runner_tests::RESULT_KEYS;
 use hybrid_runner_tests::extraction::{Extraction, OAUTH, SOAP, soap_at_localhost};
 use hybrid_runner_tests::logs::{self, Logs};
 use hybrid_runner_tests::processes::{Output, output};
 use hybrid_runner_tests::world::{World, parse_export, pipeline_yaml};
 use sandbox::{FaultPlan, Kind, OrgConfig};
-
-/// The keys of `--json`, in their order.
-const KEYS: [&str; 17] = [
-    "pipeline",
-    "run_id",
-    "state",
-    "complete",
-    "objects",
-    "entities",
-    "columns",
-    "sent",
-    "unchanged",
-    "filtered",
-    "failed",
-    "deleted",
-    "deletions",
-    "salesforce_requests",
-    "bytes_received",
-    "wall_seconds",
-    "export",
-];
 
 /// Sees that an extraction ended well, and logged nothing unusual.
 fn complete(output: &Output) {
@@ -69,10 +49,10 @@ async fn the_last_line_of_stdout_has_the_keys_of_the_contract_in_their_order() {
     complete(&output);
     let text = output.stdout.trim_end();
     assert_eq!(text.lines().count(), 1, "with --out FILE stdout holds nothing else");
-    let places: Vec<_> = KEYS.iter().map(|key| text.find(&format!("\"{key}\":")).expect(key)).collect();
+    let places: Vec<_> = RESULT_KEYS.iter().map(|key| text.find(&format!("\"{key}\":")).expect(key)).collect();
     assert!(places.is_sorted(), "{text}");
     let line = output.json();
-    assert_eq!(line.as_object().unwrap().len(), KEYS.len(), "{line}");
+    assert_eq!(line.as_object().unwrap().len(), RESULT_KEYS.len(), "{line}");
     assert_eq!((&line["pipeline"], &line["state"]), (&"workflow".into(), &"committed".into()), "{line}");
     assert_eq!((&line["objects"], &line["entities"], &line["sent"]), (&30.into(), &33.into(), &33.into()), "{line}");
     for zero in ["unchanged", "filtered", "failed", "deleted"] {

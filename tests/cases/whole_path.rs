@@ -5,30 +5,9 @@ use std::path::Path;
 
 use hybrid_runner_tests::processes::{Output, Running, command, output, program};
 use hybrid_runner_tests::world::{World, parse_export};
-use hybrid_runner_tests::{logs, outside};
+use hybrid_runner_tests::{RESULT_KEYS, logs, outside};
 use serde_json::Value;
 use tempfile::TempDir;
-
-/// The keys of `--json`, in their order.
-const KEYS: [&str; 17] = [
-    "pipeline",
-    "run_id",
-    "state",
-    "complete",
-    "objects",
-    "entities",
-    "columns",
-    "sent",
-    "unchanged",
-    "filtered",
-    "failed",
-    "deleted",
-    "deletions",
-    "salesforce_requests",
-    "bytes_received",
-    "wall_seconds",
-    "export",
-];
 
 async fn quickstart(dir: &Path, arguments: &[&str]) -> Output {
     let mut command = command(&program("quickstart"));
@@ -53,9 +32,9 @@ async fn quickstart_commits_a_table_for_each_object_and_says_so_in_one_line() {
     assert_eq!(ended.code(), 0, "{ended:?}");
     assert_eq!(logs::unexpected(&ended.stderr, &[]), Vec::<String>::new());
     let line = ended.json();
-    let order: Vec<_> = KEYS.iter().map(|key| ended.stdout.find(&format!("\"{key}\":")).expect(key)).collect();
+    let order: Vec<_> = RESULT_KEYS.iter().map(|key| ended.stdout.find(&format!("\"{key}\":")).expect(key)).collect();
     assert!(order.is_sorted(), "{}", ended.stdout);
-    assert_eq!(line.as_object().unwrap().len(), KEYS.len(), "{line}");
+    assert_eq!(line.as_object().unwrap().len(), RESULT_KEYS.len(), "{line}");
     assert_eq!(line.get("state").unwrap(), "committed");
     assert_eq!(line.get("complete").unwrap(), true);
     let counts = ["objects", "entities", "sent", "unchanged", "filtered", "failed", "deleted"];

@@ -25,6 +25,27 @@ use std::time::Duration;
 /// How long a case waits for something that takes milliseconds on a quiet machine. Only a failing case waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The keys of `--json`, in their order.
+pub const RESULT_KEYS: [&str; 17] = [
+    "pipeline",
+    "run_id",
+    "state",
+    "complete",
+    "objects",
+    "entities",
+    "columns",
+    "sent",
+    "unchanged",
+    "filtered",
+    "failed",
+    "deleted",
+    "deletions",
+    "salesforce_requests",
+    "bytes_received",
+    "wall_seconds",
+    "export",
+];
+
 /// The workspace's folder.
 #[must_use]
 pub fn root() -> PathBuf {
