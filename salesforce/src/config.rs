@@ -18,7 +18,7 @@ use hybrid_runner_openmetadata::{fqn, rules};
 use hybrid_runner_secrets::SecretRef;
 
 use crate::host::HostPolicy;
-use crate::map::Naming;
+use crate::naming::Naming;
 
 pub use auth::Auth;
 pub use credential::CREDENTIAL_FIELDS;

@@ -11,7 +11,8 @@
 //! - [`host`]: which hosts a definition and a login's answer can name. Nothing else builds an address.
 //! - [`config`]: the connection's options, parsed.
 //! - `http`: one client a session; deadlines, caps, retries. `auth`: the logins. `composite`: describes in batches.
-//! - [`listing`], [`describe`]: what Salesforce answers, as far as it is used. [`map`]: from there to entities, pure.
+//! - [`listing`], [`describe`]: what Salesforce answers, as far as it is used. [`map`]: from there to entities, pure;
+//!   [`naming`]: where they stand in OpenMetadata.
 //! - [`source`]: the flow of one run.
 //!
 //! A credential is read from its store when a login needs it and sent to the login host only; the session that comes
@@ -25,6 +26,7 @@ pub mod host;
 mod http;
 pub mod listing;
 pub mod map;
+pub mod naming;
 pub mod source;
 
 pub use host::{Host, HostError, HostPolicy, LocalHost};

@@ -28,70 +28,10 @@ use serde::Serialize;
 use crate::config::Selection;
 use crate::describe::{Describe, Field};
 use crate::listing::ListedObject;
-
-/// The one schema of an org, as the peer connector names it.
-pub const SCHEMA: &str = "salesforce";
+use crate::naming::{Naming, SCHEMA};
 
 /// OpenMetadata's name of this kind of service.
 const SERVICE_TYPE: &str = "Salesforce";
-
-/// Where the tables of an org stand in OpenMetadata.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Naming {
-    service: String,
-    database: String,
-    schema_fqn: String,
-}
-
-impl Naming {
-    /// The names of a service and a database, as a definition gives them.
-    #[must_use]
-    pub fn new(service: &str, database: &str) -> Self {
-        let database = fqn::reserve(database);
-        let schema_fqn = fqn::child(&fqn::child(&fqn::quote(service), &database), SCHEMA);
-        Self { service: service.to_owned(), database, schema_fqn }
-    }
-
-    /// FQN of the service.
-    #[must_use]
-    pub fn service_fqn(&self) -> String {
-        fqn::quote(&self.service)
-    }
-
-    /// FQN of the database.
-    #[must_use]
-    pub fn database_fqn(&self) -> String {
-        fqn::child(&self.service_fqn(), &self.database)
-    }
-
-    /// Name of the database.
-    #[must_use]
-    pub fn database(&self) -> &str {
-        &self.database
-    }
-
-    /// FQN of the schema.
-    #[must_use]
-    pub fn schema_fqn(&self) -> &str {
-        &self.schema_fqn
-    }
-
-    /// FQN of the table of an object, by its API name.
-    #[must_use]
-    pub fn table_fqn(&self, object: &str) -> String {
-        fqn::child(&self.schema_fqn, &fqn::reserve(object))
-    }
-
-    /// The object whose table has this FQN; `None` for an FQN outside this schema.
-    #[must_use]
-    pub fn object_of<'a>(&self, table_fqn: &'a str) -> Option<&'a str> {
-        let name = table_fqn.strip_prefix(&self.schema_fqn)?.strip_prefix('.')?;
-        match name.strip_prefix('"') {
-            Some(quoted) => quoted.strip_suffix('"'),
-            None => (!name.contains('.')).then_some(name),
-        }
-    }
-}
 
 /// Makes entities of one org's answers.
 #[derive(Debug, Clone)]
@@ -178,17 +118,18 @@ impl Mapper {
     /// [`MapError::Unwritable`]
     pub fn parents(&self) -> Result<Vec<Entity>, MapError> {
         let naming = &self.naming;
-        let service = CreateDatabaseService { name: naming.service.clone(), service_type: SERVICE_TYPE.to_owned() };
+        let service =
+            CreateDatabaseService { name: naming.service().to_owned(), service_type: SERVICE_TYPE.to_owned() };
         let mut parents = vec![entity(Kind::DatabaseService, naming.service_fqn(), &service)?];
         if self.has_database {
             let database =
-                CreateDatabase { name: naming.database.clone(), service: naming.service_fqn(), source_hash: None };
+                CreateDatabase { name: naming.database().to_owned(), service: naming.service_fqn(), source_hash: None };
             parents.push(hashed(entity(Kind::Database, naming.database_fqn(), &database)?));
         }
         if self.has_schema {
             let schema =
                 CreateDatabaseSchema { name: SCHEMA.to_owned(), database: naming.database_fqn(), source_hash: None };
-            parents.push(hashed(entity(Kind::DatabaseSchema, naming.schema_fqn.clone(), &schema)?));
+            parents.push(hashed(entity(Kind::DatabaseSchema, naming.schema_fqn().to_owned(), &schema)?));
         }
         Ok(parents)
     }
@@ -211,7 +152,7 @@ impl Mapper {
             table_type: TableType::Regular,
             columns: columns.columns,
             table_constraints: columns.foreign_keys,
-            database_schema: self.naming.schema_fqn.clone(),
+            database_schema: self.naming.schema_fqn().to_owned(),
             source_url: Some(format!("https://{}/lightning/o/{}/list", self.instance_host, object.name)),
             source_hash: None,
             name,

@@ -10,7 +10,8 @@ use hybrid_runner_openmetadata::rules::check_table;
 use hybrid_runner_salesforce::config::Selection;
 use hybrid_runner_salesforce::describe::Describe;
 use hybrid_runner_salesforce::listing::Listing;
-use hybrid_runner_salesforce::map::{Mapper, Naming};
+use hybrid_runner_salesforce::map::Mapper;
+use hybrid_runner_salesforce::naming::Naming;
 use serde::Serialize;
 use serde_json::{Value, json};
 

@@ -15,7 +15,8 @@ use hybrid_runner_openmetadata::rules::check_table;
 use hybrid_runner_salesforce::config::Selection;
 use hybrid_runner_salesforce::describe::Describe;
 use hybrid_runner_salesforce::listing::{ListedObject, Listing};
-use hybrid_runner_salesforce::map::{Mapped, Mapper, Naming};
+use hybrid_runner_salesforce::map::{Mapped, Mapper};
+use hybrid_runner_salesforce::naming::Naming;
 use serde_json::Value;
 
 /// The releases of OpenMetadata whose schemas are known.

@@ -1,6 +1,6 @@
 use super::*;
 use crate::config::Selection;
-use crate::map::Naming;
+use crate::naming::Naming;
 
 fn listed(name: &str) -> ListedObject {
     ListedObject { name: name.to_owned(), ..ListedObject::default() }

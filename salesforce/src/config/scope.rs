@@ -8,7 +8,7 @@ use hybrid_runner_openmetadata::workflow::MetadataOptions;
 
 use super::OPTIONS;
 use crate::listing::{ListedObject, Listing};
-use crate::map::{Naming, SCHEMA};
+use crate::naming::{Naming, SCHEMA};
 
 /// Names and filters of a definition, compiled.
 #[derive(Debug, Clone)]
