@@ -116,7 +116,7 @@ impl Look<'_> {
                         show::results(&self.screen, &export, &self.config);
                     }
                     if self.args.json {
-                        show::json(&report);
+                        show::json(&report)?;
                     }
                     if self.args.once {
                         return Ok(report.exit_code());

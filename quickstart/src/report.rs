@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table, presets};
 use control_plane::store::{Run, RunState};
-use serde_json::json;
+use hybrid_runner::ResultLine;
 
 /// A run that ended, and where its entities were written.
 pub(crate) struct Report<'a> {
@@ -35,31 +35,28 @@ impl<'a> Report<'a> {
     }
 
     /// The one line of `--json`.
-    pub(crate) fn json(&self) -> String {
+    pub(crate) fn line(&self) -> ResultLine<'a> {
         let figures = self.run.figures.unwrap_or_default();
         let summary = figures.summary;
-        // Written by hand: the keys come in the documented order.
-        let fields = [
-            ("pipeline", json!(self.run.pipeline)),
-            ("run_id", json!(self.run.run_id)),
-            ("state", json!(self.run.state)),
-            ("complete", json!(self.run.complete)),
-            ("objects", json!(summary.objects)),
-            ("entities", json!(figures.entities)),
-            ("columns", json!(figures.columns)),
-            ("sent", json!(figures.sent)),
-            ("unchanged", json!(figures.unchanged)),
-            ("filtered", json!(summary.filtered)),
-            ("failed", json!(summary.failed)),
-            ("deleted", json!(figures.deleted)),
-            ("deletions", json!(figures.deletions)),
-            ("salesforce_requests", json!(summary.source_requests)),
-            ("bytes_received", json!(summary.source_bytes)),
-            ("wall_seconds", json!(self.wall_seconds())),
-            ("export", json!(self.export)),
-        ];
-        let fields: Vec<String> = fields.iter().map(|(key, value)| format!("\"{key}\":{value}")).collect();
-        format!("{{{}}}", fields.join(","))
+        ResultLine {
+            pipeline: &self.run.pipeline,
+            run_id: self.run.run_id.to_string(),
+            state: self.run.state.as_str(),
+            complete: self.run.complete,
+            objects: summary.objects,
+            entities: figures.entities,
+            columns: figures.columns,
+            sent: figures.sent,
+            unchanged: figures.unchanged,
+            filtered: summary.filtered,
+            failed: summary.failed,
+            deleted: figures.deleted,
+            deletions: figures.deletions.as_str(),
+            salesforce_requests: summary.source_requests,
+            bytes_received: summary.source_bytes,
+            wall_seconds: self.wall_seconds(),
+            export: Some(self.export.display().to_string()),
+        }
     }
 
     /// The table that people read.

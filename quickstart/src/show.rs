@@ -118,8 +118,9 @@ pub(crate) fn results(screen: &Screen, export: &Path, config: &Path) {
 }
 
 /// The one line for programs.
-pub(crate) fn json(report: &Report<'_>) {
-    println!("{}", report.json());
+pub(crate) fn json(report: &Report<'_>) -> anyhow::Result<()> {
+    println!("{}", serde_json::to_string(&report.line())?);
+    Ok(())
 }
 
 /// `--write` is done.

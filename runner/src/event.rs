@@ -116,6 +116,45 @@ pub struct RunFigures {
     pub dangling_foreign_keys: u64,
 }
 
+/// The one line that a program prints of a run when asked for JSON, its keys in this order.
+#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+pub struct ResultLine<'a> {
+    /// The pipeline's name.
+    pub pipeline: &'a str,
+    /// The run's id.
+    pub run_id: String,
+    /// `committed`, `failed` or `cancelled`; without a control plane `committed` means written.
+    pub state: &'static str,
+    /// Whether every object in scope was read.
+    pub complete: bool,
+    /// Objects in scope.
+    pub objects: u64,
+    /// Entities in the committed set.
+    pub entities: u64,
+    /// Columns in the committed set.
+    pub columns: u64,
+    /// Entities sent by this run.
+    pub sent: u64,
+    /// Entities of this run equal to what was committed before.
+    pub unchanged: u64,
+    /// Objects that the filters left out.
+    pub filtered: u64,
+    /// Objects that could not be read.
+    pub failed: u64,
+    /// Entities deleted by this run.
+    pub deleted: u64,
+    /// `none`, `applied` or `needs_confirmation`.
+    pub deletions: &'static str,
+    /// Requests made to Salesforce, logins and retries included.
+    pub salesforce_requests: u64,
+    /// Bytes received from Salesforce, as on the wire.
+    pub bytes_received: u64,
+    /// How long it took, in seconds.
+    pub wall_seconds: f64,
+    /// Absolute path of the file with the entities; none for stdout.
+    pub export: Option<String>,
+}
+
 /// How far a run is: a cheap handle on counters that the run moves.
 #[derive(Debug, Clone, Default)]
 pub struct RunProgress {

@@ -35,7 +35,7 @@ mod upload;
 
 pub use agent::{Agent, AgentError};
 pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem};
-pub use event::{AgentEvent, RunEnd, RunFigures, RunProgress, RunSnapshot};
+pub use event::{AgentEvent, ResultLine, RunEnd, RunFigures, RunProgress, RunSnapshot};
 pub use plan::Connectors;
 
 // What a program that embeds the agent needs of the crates below, so that it depends on this one only.

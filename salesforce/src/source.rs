@@ -6,8 +6,8 @@
 //! Extract ── some batches in flight; tables emitted in the listing's order, a checkpoint with each emit
 //! ```
 //!
-//! **Limits.** Eight calls in flight (fewer with `threads`); as many batches' tables wait for their turn at most. A sink that waits
-//! stops new calls.
+//! **Limits.** Eight calls in flight (fewer with `threads`); as many batches' tables wait for their turn at most. A sink
+//! that waits stops new calls.
 //!
 //! **Recovery.** What may pass is repeated below (`http`), a batch that is too much is split, an object is asked for
 //! again alone; an expired session is replaced by one new login for all. What remains is a `Failure` of its object,
@@ -29,10 +29,9 @@ use hybrid_runner_connector::{
 };
 use hybrid_runner_openmetadata::entity::Kind;
 use hybrid_runner_openmetadata::workflow::Workflow;
-use hybrid_runner_secrets::SecretRef;
 
 use crate::auth::{Access, Login};
-use crate::config::{Auth, Config, Selection};
+use crate::config::{Config, Selection};
 use crate::host::HostPolicy;
 use crate::listing::Listing;
 use crate::map::Mapper;
@@ -81,19 +80,6 @@ impl SalesforceSource {
         }
         let reports_gone = workflow.source.options.mark_deleted_tables;
         Ok(Self { config, local: local.clone(), reports_gone })
-    }
-
-    /// The references of the secrets that a run reads.
-    #[must_use]
-    pub fn secret_refs(&self) -> Vec<SecretRef> {
-        let mut references: Vec<_> = self.config.ca.iter().collect();
-        match &self.config.auth {
-            Auth::Soap { password, token, .. } => {
-                references.extend([Some(password), token.as_ref()].into_iter().flatten());
-            }
-            Auth::ClientCredentials { consumer_secret, .. } => references.push(consumer_secret),
-        }
-        references.into_iter().cloned().collect()
     }
 
     fn concurrency(&self) -> usize {

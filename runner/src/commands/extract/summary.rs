@@ -8,9 +8,9 @@ use std::time::Duration;
 use comfy_table::Table;
 use hybrid_runner_connector::{Notice, ProgressSnapshot, Report, Severity, Stage};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
 
 use super::CommandError;
+use crate::event::ResultLine;
 
 /// Failures that are listed; the count says how many there are.
 const LISTED: usize = 20;
@@ -132,32 +132,10 @@ pub(super) struct Outcome {
     pub(super) progress: ProgressSnapshot,
 }
 
-/// The object of CONTRACTS §1, in its order.
-#[derive(Serialize)]
-struct Line<'a> {
-    pipeline: &'a str,
-    run_id: String,
-    state: &'static str,
-    complete: bool,
-    objects: u64,
-    entities: u64,
-    columns: u64,
-    sent: u64,
-    unchanged: u64,
-    filtered: u64,
-    failed: u64,
-    deleted: u64,
-    deletions: &'static str,
-    salesforce_requests: u64,
-    bytes_received: u64,
-    wall_seconds: f64,
-    export: Option<String>,
-}
-
 impl Outcome {
     pub(super) fn print_committed(&self, report: &Report, export: Option<&Path>) -> Result<(), CommandError> {
         let summary = &report.summary;
-        print(&Line {
+        print(&ResultLine {
             state: "committed",
             complete: report.complete,
             objects: summary.objects,
@@ -175,12 +153,12 @@ impl Outcome {
 
     /// `failed` or `cancelled`.
     pub(super) fn print_unwritten(&self, state: &'static str) -> Result<(), CommandError> {
-        print(&Line { state, ..self.nothing() })
+        print(&ResultLine { state, ..self.nothing() })
     }
 
     /// A run of which nothing was written.
-    fn nothing(&self) -> Line<'_> {
-        Line {
+    fn nothing(&self) -> ResultLine<'_> {
+        ResultLine {
             pipeline: &self.pipeline,
             run_id: uuid::Uuid::now_v7().to_string(),
             state: "failed",
@@ -202,7 +180,7 @@ impl Outcome {
     }
 }
 
-fn print(line: &Line<'_>) -> Result<(), CommandError> {
+fn print(line: &ResultLine<'_>) -> Result<(), CommandError> {
     let line = serde_json::to_string(line).map_err(|error| CommandError::failed_by(&error))?;
     writeln!(std::io::stdout(), "{line}").map_err(|error| CommandError::failed(format!("write to stdout: {error}")))
 }
