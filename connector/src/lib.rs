@@ -24,7 +24,7 @@ use hybrid_runner_secrets::Stores;
 pub use error::{DefinitionError, Reason, SourceError};
 pub use progress::{Progress, ProgressSnapshot, Stage};
 
-/// One OpenMetadata Create request, ready to travel.
+/// One OpenMetadata Create request, ready to travel, or that it is what was committed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entity {
     /// OpenMetadata's name of the entity type: `databaseService`, `database`, `databaseSchema`, `table`,
@@ -32,18 +32,51 @@ pub struct Entity {
     pub kind: &'static str,
     /// Fully qualified name, unique in the run.
     pub fqn: String,
+    /// The request.
+    pub content: Content,
+    /// What the source wants back with this entity in the next run's [`Baseline`]: opaque to everyone else, at most
+    /// [`Entity::MAX_MEMO`] bytes, empty for nothing.
+    pub memo: Bytes,
+}
+
+/// What an [`Entity`] carries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Content {
     /// The request as JSON. At most 3 MiB: the source reports a larger one as a [`Failure`] instead.
-    pub body: Bytes,
+    Body(Bytes),
+    /// The source found it unchanged without making it again: it is the one in the [`Baseline`], which has this hash.
+    Unchanged([u8; 32]),
 }
 
 impl Entity {
     /// The largest body that travels, in bytes. A larger entity is a [`Failure`] with [`Reason::EntityTooLarge`].
     pub const MAX_BODY: usize = 3 * 1024 * 1024;
 
+    /// The largest memo, in bytes (docs/protocol.md).
+    pub const MAX_MEMO: usize = 512;
+
+    /// An entity with this body, as JSON, and no memo.
+    #[must_use]
+    pub fn new(kind: &'static str, fqn: String, body: Bytes) -> Self {
+        Self { kind, fqn, content: Content::Body(body), memo: Bytes::new() }
+    }
+
+    /// The body; `None` when it is unchanged.
+    #[must_use]
+    pub fn body(&self) -> Option<&Bytes> {
+        match &self.content {
+            Content::Body(body) => Some(body),
+            Content::Unchanged(_) => None,
+        }
+    }
+
     /// BLAKE3 of the body, the content hash of the wire.
     #[must_use]
     pub fn content_hash(&self) -> [u8; 32] {
-        blake3::hash(&self.body).into()
+        match &self.content {
+            Content::Body(body) => blake3::hash(body).into(),
+            Content::Unchanged(hash) => *hash,
+        }
     }
 }
 
@@ -69,6 +102,8 @@ pub struct Committed {
     pub kind: String,
     /// BLAKE3 of its body.
     pub content_hash: [u8; 32],
+    /// As [`Entity::memo`] in the run that was committed.
+    pub memo: Bytes,
 }
 
 /// What a source is given for one run.
@@ -81,6 +116,8 @@ pub struct Extraction {
     pub start: Option<Checkpoint>,
     /// What is committed. Empty on a first run, and without a control plane.
     pub baseline: Arc<Baseline>,
+    /// Whether everything is read and made again, whatever looks unchanged.
+    pub full: bool,
     /// Where the source counts, for whoever watches.
     pub progress: Arc<Progress>,
 }
@@ -134,6 +171,8 @@ pub struct Report {
     /// FQNs of the [`Baseline`] that are in scope of this definition and not in the complete listing. Empty unless
     /// `complete`.
     pub gone: Vec<String>,
+    /// What the operator should change before it fails, such as a login that will be retired. A sentence each.
+    pub advice: Vec<String>,
     /// The run in figures.
     pub summary: Summary,
 }
@@ -166,6 +205,34 @@ pub struct Summary {
     pub requests: u64,
     /// Bytes received from the source, as on the wire (compressed).
     pub bytes_received: u64,
+    /// Requests that the source still permits today after this run; `None` when it did not say.
+    pub requests_left: Option<u64>,
+}
+
+/// One step of a connection test, in the order they were taken.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// OpenMetadata's name of the step where it has one, such as `CheckAccess`.
+    pub name: &'static str,
+    /// Whether a run cannot work without it.
+    pub mandatory: bool,
+    /// How it ended.
+    pub outcome: StepOutcome,
+    /// What was found, or why not. A sentence, never a secret.
+    pub message: String,
+    /// What to do about it, when there is something.
+    pub remediation: Option<String>,
+}
+
+/// How a [`Step`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StepOutcome {
+    /// As it should.
+    Passed,
+    /// Not.
+    Failed(Reason),
+    /// Not taken, because an earlier one failed.
+    Skipped,
 }
 
 /// One way to read one kind of system. Planned from a definition, without any I/O yet.
@@ -180,4 +247,10 @@ pub trait Source: Send + Sync {
     /// # Cancel safety
     /// Dropping the future stops all work of the source.
     async fn extract(&self, extraction: Extraction, sink: &mut dyn EntitySink) -> Result<Report, SourceError>;
+
+    /// Looks whether a run would work, step by step, and what is missing when not. Reads little and changes nothing.
+    ///
+    /// # Cancel safety
+    /// Dropping the future stops all work of the source.
+    async fn test_connection(&self, secrets: Arc<Stores>) -> Vec<Step>;
 }

@@ -91,11 +91,13 @@ impl Run {
 
     async fn attempt(self) -> Result<Receipt, Failure> {
         let progress = self.target.progress.source();
+        let full = self.target.full;
         let (upload, sink) = self.target.open(self.notices).await?;
         let extraction = Extraction {
             secrets: self.secrets,
             start: None,
             baseline: Arc::clone(&upload.baseline),
+            full,
             progress: Arc::clone(&progress),
         };
         let source = self.source;

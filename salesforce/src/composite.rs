@@ -265,7 +265,10 @@ fn read(part: Option<&Part<'_>>, object: &ListedObject, mapper: &Mapper) -> Obje
         Ok(describe) => describe,
         Err(error) => return unreadable(&format_args!("its describe cannot be read: {error}")),
     };
-    match mapper.table(object, &describe) {
+    let mapped = mapper.draft(object, &describe).and_then(|draft| {
+        mapper.finish(draft, &crate::annotations::Annotations::default(), &crate::annotations::Vocabulary::default())
+    });
+    match mapped {
         Ok(mapped) => ObjectOutcome::Table(mapped),
         Err(error) => ObjectOutcome::Failed(ObjectFailure::new(error.reason(), error)),
     }

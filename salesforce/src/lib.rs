@@ -18,6 +18,7 @@
 //! A credential is read from its store when a login needs it and sent to the login host only; the session that comes
 //! back is bound to the host it is for. A rustls crypto provider must be installed before a run (`main` does it).
 
+pub mod annotations;
 mod auth;
 mod composite;
 pub mod config;

@@ -25,6 +25,7 @@ use hybrid_runner_openmetadata::entity::{
 use hybrid_runner_openmetadata::{fqn, rules};
 use serde::Serialize;
 
+use crate::annotations::{Annotations, Vocabulary};
 use crate::config::Selection;
 use crate::describe::{Describe, Field};
 use crate::listing::ListedObject;
@@ -42,6 +43,23 @@ pub struct Mapper {
     in_scope: HashMap<String, String>,
     has_database: bool,
     has_schema: bool,
+}
+
+/// A table as its describe has it, waiting for what else is known about the object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Draft {
+    fqn: String,
+    table: CreateTable,
+    fields: usize,
+    skipped: u64,
+}
+
+impl Draft {
+    /// Fields of the describe.
+    #[must_use]
+    pub fn fields(&self) -> usize {
+        self.fields
+    }
 }
 
 /// A table, and what is in it.
@@ -116,30 +134,33 @@ impl Mapper {
     ///
     /// # Errors
     /// [`MapError::Unwritable`]
-    pub fn parents(&self) -> Result<Vec<Entity>, MapError> {
+    pub fn parents(&self, _vocabulary: &Vocabulary) -> Result<Vec<Entity>, MapError> {
         let naming = &self.naming;
         let service =
             CreateDatabaseService { name: naming.service().to_owned(), service_type: SERVICE_TYPE.to_owned() };
-        let mut parents = vec![entity(Kind::DatabaseService, naming.service_fqn(), &service)?];
+        let service = body(&service)?;
+        let mut parents = vec![Entity::new(Kind::DatabaseService.as_str(), naming.service_fqn(), service.into())];
         if self.has_database {
             let database =
                 CreateDatabase { name: naming.database().to_owned(), service: naming.service_fqn(), source_hash: None };
-            parents.push(hashed(entity(Kind::Database, naming.database_fqn(), &database)?));
+            let body = hashed(&body(&database)?);
+            parents.push(Entity::new(Kind::Database.as_str(), naming.database_fqn(), body));
         }
         if self.has_schema {
             let schema =
                 CreateDatabaseSchema { name: SCHEMA.to_owned(), database: naming.database_fqn(), source_hash: None };
-            parents.push(hashed(entity(Kind::DatabaseSchema, naming.schema_fqn().to_owned(), &schema)?));
+            let body = hashed(&body(&schema)?);
+            parents.push(Entity::new(Kind::DatabaseSchema.as_str(), naming.schema_fqn().to_owned(), body));
         }
         Ok(parents)
     }
 
-    /// The table of a listed object. Its name is the listing's: an answer cannot make another table than the one asked
-    /// for.
+    /// What the describe of a listed object says, taken over from the answer. Its name is the listing's: an answer cannot
+    /// make another table than the one asked for.
     ///
     /// # Errors
     /// [`MapError`]: the object is to be reported as failed.
-    pub fn table(&self, object: &ListedObject, describe: &Describe<'_>) -> Result<Mapped, MapError> {
+    pub fn draft(&self, object: &ListedObject, describe: &Describe<'_>) -> Result<Draft, MapError> {
         if describe.name.as_ref().is_some_and(|name| !name.eq_ignore_ascii_case(&object.name)) {
             return Err(MapError::OtherObject);
         }
@@ -157,13 +178,34 @@ impl Mapper {
             source_hash: None,
             name,
         };
-        let entity = hashed(entity(Kind::Table, self.naming.table_fqn(&object.name), &table)?);
-        if entity.body.len() > Entity::MAX_BODY {
-            return Err(MapError::TooLarge { size: entity.body.len() });
+        Ok(Draft {
+            fqn: self.naming.table_fqn(&object.name),
+            table,
+            fields: describe.fields().len(),
+            skipped: columns.skipped,
+        })
+    }
+
+    /// The table of a draft, with what else is known about it.
+    ///
+    /// # Errors
+    /// [`MapError`]: the object is to be reported as failed.
+    pub fn finish(
+        &self,
+        draft: Draft,
+        annotations: &Annotations,
+        _vocabulary: &Vocabulary,
+    ) -> Result<Mapped, MapError> {
+        let Draft { fqn, mut table, fields: _, skipped } = draft;
+        table.description.clone_from(&annotations.description);
+        let body = hashed(&body(&table)?);
+        if body.len() > Entity::MAX_BODY {
+            return Err(MapError::TooLarge { size: body.len() });
         }
         let is_key = |column: &&Column| matches!(column.constraint, Some(Constraint::PrimaryKey | Constraint::Unique));
         let keys = table.columns.iter().filter(is_key).count() + table.table_constraints.len();
-        Ok(Mapped { entity, columns: counted(table.columns.len()), keys: counted(keys), skipped: columns.skipped })
+        let entity = Entity::new(Kind::Table.as_str(), fqn, body);
+        Ok(Mapped { entity, columns: counted(table.columns.len()), keys: counted(keys), skipped })
     }
 
     fn columns(&self, describe: &Describe<'_>) -> Columns {
@@ -210,18 +252,17 @@ fn column(field: &Field<'_>, name: String, position: Option<u32>) -> Column {
     }
 }
 
-fn entity(kind: Kind, fqn: String, request: &impl Serialize) -> Result<Entity, MapError> {
-    let body = serde_json::to_vec(request).map_err(|_never| MapError::Unwritable)?;
-    Ok(Entity { kind: kind.as_str(), fqn, body: Bytes::from(body) })
+fn body(request: &impl Serialize) -> Result<Vec<u8>, MapError> {
+    serde_json::to_vec(request).map_err(|_never| MapError::Unwritable)
 }
 
 /// The same request with its `sourceHash`, which is the last key of a request: appended, because writing a request a
 /// second time costs as much as mapping it.
-fn hashed(entity: Entity) -> Entity {
-    let hash = entity.content_hash().first_chunk().map_or(0, |first| u128::from_be_bytes(*first));
-    let open = entity.body.strip_suffix(b"}").unwrap_or(&entity.body);
-    let body = [open, format!(",\"sourceHash\":\"{hash:032x}\"}}").as_bytes()].concat();
-    Entity { body: Bytes::from(body), ..entity }
+fn hashed(body: &[u8]) -> Bytes {
+    let hash: [u8; 32] = blake3::hash(body).into();
+    let hash = hash.first_chunk().map_or(0, |first| u128::from_be_bytes(*first));
+    let open = body.strip_suffix(b"}").unwrap_or(body);
+    Bytes::from([open, format!(",\"sourceHash\":\"{hash:032x}\"}}").as_bytes()].concat())
 }
 
 fn counted(number: usize) -> u64 {

@@ -19,16 +19,19 @@
 mod checkpoint;
 mod describing;
 mod discovery;
+mod test_connection;
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use hybrid_runner_connector::{
     DefinitionError, EntitySink, Extraction, Notice, Reason, Report, Severity, SinkClosed, Source, SourceError, Stage,
-    Summary,
+    Step, Summary,
 };
 use hybrid_runner_openmetadata::entity::Kind;
 use hybrid_runner_openmetadata::workflow::Workflow;
+use hybrid_runner_secrets::Stores;
 
 use crate::auth::{Access, Login};
 use crate::config::{Config, Selection};
@@ -116,7 +119,9 @@ impl Source for SalesforceSource {
             Some(start) => Place::parse(start, scope, selection.in_scope.len())?,
             None => {
                 let place = Place::start(scope);
-                let parents = mapper.parents().map_err(|error| SourceError::new(error.reason(), error.to_string()))?;
+                let parents = mapper
+                    .parents(&crate::annotations::Vocabulary::default())
+                    .map_err(|error| SourceError::new(error.reason(), error.to_string()))?;
                 sink.emit(parents, place.checkpoint()).await.map_err(closed)?;
                 place
             }
@@ -129,6 +134,10 @@ impl Source for SalesforceSource {
 
         progress.enter(Stage::Flush);
         self.report(&extraction, &listing, described, filtered)
+    }
+
+    async fn test_connection(&self, secrets: Arc<Stores>) -> Vec<Step> {
+        test_connection::run(self, secrets).await
     }
 }
 
@@ -162,8 +171,9 @@ impl SalesforceSource {
             keys: described.keys,
             requests: seen.requests,
             bytes_received: seen.bytes_received,
+            requests_left: None,
         };
-        Ok(Report { complete, failures: described.failures, gone, summary })
+        Ok(Report { complete, failures: described.failures, gone, advice: Vec::new(), summary })
     }
 
     /// The committed tables that the definition covers and the org has no more.

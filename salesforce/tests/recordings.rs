@@ -12,15 +12,21 @@ use std::path::{Path, PathBuf};
 
 use hybrid_runner_openmetadata::entity::{Constraint, ConstraintType, CreateTable, DataType};
 use hybrid_runner_openmetadata::rules::check_table;
+use hybrid_runner_salesforce::annotations::{Annotations, Vocabulary};
 use hybrid_runner_salesforce::config::Selection;
 use hybrid_runner_salesforce::describe::Describe;
 use hybrid_runner_salesforce::listing::{ListedObject, Listing};
-use hybrid_runner_salesforce::map::{Mapped, Mapper};
+use hybrid_runner_salesforce::map::{MapError, Mapped, Mapper};
 use hybrid_runner_salesforce::naming::Naming;
 use serde_json::Value;
 
 /// The releases of OpenMetadata whose schemas are known.
 const RELEASES: [&str; 2] = ["1.13", "2.0"];
+
+/// The table of a describe of which nothing else is known.
+fn mapped(mapper: &Mapper, object: &ListedObject, describe: &Describe<'_>) -> Result<Mapped, MapError> {
+    mapper.finish(mapper.draft(object, describe)?, &Annotations::default(), &Vocabulary::default())
+}
 
 /// A folder of the shared material; `None`, after saying so, where it is not there. CI has it.
 fn shared(folder: &str) -> Option<PathBuf> {
@@ -78,11 +84,11 @@ fn map(describe: &Value, listing: &Listing) -> Mapped {
     in_scope.push(object.clone());
     let selection = Selection { in_scope, database: true, schema: true, ..Selection::default() };
     let mapper = Mapper::new(Naming::new("salesforce_prod", "default"), "example-org.my.salesforce.com", &selection);
-    mapper.table(&object, &parsed).unwrap()
+    mapped(&mapper, &object, &parsed).unwrap()
 }
 
 fn table(mapped: &Mapped) -> CreateTable {
-    serde_json::from_slice(&mapped.entity.body).unwrap()
+    serde_json::from_slice(&mapped.entity.body().unwrap()).unwrap()
 }
 
 fn fields(describe: &Value) -> &Vec<Value> {
@@ -191,7 +197,7 @@ fn every_recorded_object_passes_openmetadatas_schemas_and_rules() {
     for (file, describe) in describes() {
         let mapped = map(&describe, &listing);
         assert_eq!(check_table(&table(&mapped)), Ok(()), "{file}");
-        let request: Value = serde_json::from_slice(&mapped.entity.body).unwrap();
+        let request: Value = serde_json::from_slice(&mapped.entity.body().unwrap()).unwrap();
         for (release, schema) in &releases {
             assert_eq!(problems(schema, &request), Vec::<String>::new(), "{file} against {release}");
         }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 use hybrid_runner_connector::{
     Baseline, Checkpoint, Committed, Entity, EntitySink, Extraction, Notice, Progress, Reason, Report, SinkClosed,
     Source, SourceError, Stage,
@@ -125,6 +126,7 @@ impl Case {
             secrets: Arc::new(Stores::default().with("memory", store)),
             start: self.start.clone(),
             baseline: Arc::new(Baseline(self.baseline.0.clone())),
+            full: false,
             progress: Arc::new(Progress::default()),
         }
     }
@@ -524,7 +526,7 @@ async fn a_run_goes_on_from_each_of_its_checkpoints() {
 async fn only_committed_tables_in_scope_that_a_complete_listing_lacks_are_gone() {
     let mut case = Case::of(30).await;
     let listed = case.org.org().objects().next().unwrap().entry.name.clone();
-    let committed = |kind: &str| Committed { kind: kind.to_owned(), content_hash: [0; 32] };
+    let committed = |kind: &str| Committed { kind: kind.to_owned(), content_hash: [0; 32], memo: Bytes::new() };
     case.baseline.0 = BTreeMap::from([
         (format!("sf.default.salesforce.{listed}"), committed("table")),
         ("sf.default.salesforce.Old__c".to_owned(), committed("table")),

@@ -142,6 +142,7 @@ async fn extract(job: Job<'_>) -> Result<ExitCode, CommandError> {
         secrets: Arc::new(secrets),
         start: None,
         baseline: Arc::new(Baseline::default()),
+        full: false,
         progress: Arc::clone(&progress),
     };
     let begun = Instant::now();

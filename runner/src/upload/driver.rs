@@ -109,7 +109,7 @@ impl Upload {
     /// Moves what the source emitted into the window, as far as there is room.
     fn admit(&mut self) {
         while let Some(entity) = self.pending.front() {
-            if !self.window.has_room(held_bytes(entity.kind, &entity.fqn, &entity.body)) {
+            if !self.window.has_room(held_bytes(entity.kind, &entity.fqn, entity.body())) {
                 return;
             }
             let Some(entity) = self.pending.pop_front() else { return };
@@ -118,8 +118,8 @@ impl Upload {
             let is_unchanged = !self.target.full
                 && committed.is_some_and(|old| old.content_hash == content_hash && old.kind == entity.kind);
             let position = self.pending.is_empty().then(|| self.position.clone());
-            let record =
-                Record { seq: 0, kind: entity.kind, fqn: entity.fqn, content_hash, body: entity.body, is_unchanged };
+            let body = entity.body().cloned().unwrap_or_default();
+            let record = Record { seq: 0, kind: entity.kind, fqn: entity.fqn, content_hash, body, is_unchanged };
             self.sent += u64::from(!is_unchanged);
             self.window.push(record, position);
         }

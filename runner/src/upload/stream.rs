@@ -203,7 +203,7 @@ async fn read_baseline(stream: &mut Stream, follows: bool) -> Result<Baseline, B
             let content_hash = entry.content_hash.as_ref().try_into();
             let content_hash =
                 content_hash.map_err(|_length| violation::<Broken>("BaselineEntry.content_hash has not 32 bytes"))?;
-            baseline.0.insert(entry.fqn, Committed { kind: entry.kind, content_hash });
+            baseline.0.insert(entry.fqn, Committed { kind: entry.kind, content_hash, memo: entry.memo });
         }
     }
     Ok(baseline)

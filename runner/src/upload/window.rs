@@ -39,7 +39,7 @@ pub(super) struct Record {
 
 impl Record {
     fn held_bytes(&self) -> usize {
-        held_bytes(self.kind, &self.fqn, &self.body)
+        held_bytes(self.kind, &self.fqn, Some(&self.body))
     }
 
     fn wire_bytes(&self) -> usize {
@@ -49,8 +49,8 @@ impl Record {
 }
 
 /// What a record takes in the window.
-pub(super) fn held_bytes(kind: &str, fqn: &str, body: &[u8]) -> usize {
-    RECORD_OVERHEAD + kind.len() + fqn.len() + body.len()
+pub(super) fn held_bytes(kind: &str, fqn: &str, body: Option<&Bytes>) -> usize {
+    RECORD_OVERHEAD + kind.len() + fqn.len() + body.map_or(0, Bytes::len)
 }
 
 /// Records to send together.

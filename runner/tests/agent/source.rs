@@ -5,8 +5,10 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use bytes::Bytes;
 use hybrid_runner_connector::{
-    Checkpoint, Entity, EntitySink, Extraction, Failure, Notice, Reason, Report, Severity, Source, SourceError, Summary,
+    Checkpoint, Entity, EntitySink, Extraction, Failure, Notice, Reason, Report, Severity, Source, SourceError, Step,
+    Summary,
 };
+use hybrid_runner_secrets::Stores;
 use tokio::sync::Semaphore;
 
 /// Emits the entities it was given, one emission each.
@@ -21,7 +23,7 @@ pub(crate) struct Fake {
 }
 
 pub(crate) fn entity(name: &str, bytes: usize) -> Entity {
-    Entity { kind: "table", fqn: format!("sf.default.salesforce.{name}"), body: Bytes::from(vec![b'x'; bytes]) }
+    Entity::new("table", format!("sf.default.salesforce.{name}"), Bytes::from(vec![b'x'; bytes]))
 }
 
 impl Fake {
@@ -59,7 +61,12 @@ impl Source for Fake {
             complete,
             gone: gone.cloned().collect(),
             failures: self.failures.clone(),
+            advice: Vec::new(),
             summary: Summary { objects: self.entities.len() as u64, requests: 3, ..Summary::default() },
         })
+    }
+
+    async fn test_connection(&self, _secrets: Arc<Stores>) -> Vec<Step> {
+        Vec::new()
     }
 }

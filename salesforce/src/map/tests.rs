@@ -5,6 +5,11 @@ use serde_json::{Value, json};
 
 use super::*;
 
+/// The table of a describe of which nothing else is known.
+fn table(mapper: &Mapper, object: &ListedObject, describe: &Describe<'_>) -> Result<Mapped, MapError> {
+    mapper.finish(mapper.draft(object, describe)?, &Annotations::default(), &Vocabulary::default())
+}
+
 fn object(name: &str) -> ListedObject {
     ListedObject { name: name.to_owned(), ..ListedObject::default() }
 }
@@ -18,11 +23,11 @@ fn mapper_for(service: &str, in_scope: &[&str]) -> Mapper {
 fn map(describe: &Value) -> Result<Mapped, MapError> {
     let answer = describe.to_string();
     let describe = Describe::parse(answer.as_bytes()).unwrap();
-    mapper_for("crm", &["X", "Account", "Contact", "Invoice__c"]).table(&object("X"), &describe)
+    table(&mapper_for("crm", &["X", "Account", "Contact", "Invoice__c"]), &object("X"), &describe)
 }
 
 fn table_of(describe: &Value) -> CreateTable {
-    serde_json::from_slice(&map(describe).unwrap().entity.body).unwrap()
+    serde_json::from_slice(&map(describe).unwrap().entity.body().unwrap()).unwrap()
 }
 
 /// The one column that a field becomes.
@@ -276,12 +281,12 @@ fn a_table_that_does_not_travel_is_an_error() {
 
 #[test]
 fn parents_are_named_as_the_peers_and_carry_no_connection() {
-    let parents = mapper_for("crm.eu", &[]).parents().unwrap();
+    let parents = mapper_for("crm.eu", &[]).parents(&Vocabulary::default()).unwrap();
     let kinds: Vec<_> = parents.iter().map(|parent| (parent.kind, parent.fqn.as_str())).collect();
     let (database, schema) = ("\"crm.eu\".default", "\"crm.eu\".default.salesforce");
     assert_eq!(kinds, [("databaseService", "\"crm.eu\""), ("database", database), ("databaseSchema", schema)]);
-    assert_eq!(parents[0].body.as_ref(), br#"{"name":"crm.eu","serviceType":"Salesforce"}"#);
-    let request: CreateDatabaseSchema = serde_json::from_slice(&parents[2].body).unwrap();
+    assert_eq!(parents[0].body().unwrap().as_ref(), br#"{"name":"crm.eu","serviceType":"Salesforce"}"#);
+    let request: CreateDatabaseSchema = serde_json::from_slice(parents[2].body().unwrap()).unwrap();
     assert_eq!((request.name.as_str(), request.database.as_str()), ("salesforce", database));
 }
 
@@ -290,7 +295,7 @@ fn parents_that_the_filters_exclude_are_left_out() {
     let selection = Selection { database: true, ..Selection::default() };
     let mapper = Mapper::new(Naming::new("crm", "default"), "h", &selection);
     assert_eq!(
-        mapper.parents().unwrap().iter().map(|parent| parent.kind).collect::<Vec<_>>(),
+        mapper.parents(&Vocabulary::default()).unwrap().iter().map(|parent| parent.kind).collect::<Vec<_>>(),
         ["databaseService", "database"]
     );
 }
@@ -298,13 +303,13 @@ fn parents_that_the_filters_exclude_are_left_out() {
 #[test]
 fn the_source_hash_is_of_the_request_without_it() {
     let mapped = map(&json!({"name": "X", "label": "Ex", "fields": [{"name": "Id", "type": "id"}]})).unwrap();
-    let mut table: CreateTable = serde_json::from_slice(&mapped.entity.body).unwrap();
+    let mut table: CreateTable = serde_json::from_slice(mapped.entity.body().unwrap()).unwrap();
     let hash = table.source_hash.take().unwrap();
-    let without = Entity { body: serde_json::to_vec(&table).unwrap().into(), ..mapped.entity.clone() };
+    let without = Entity::new("table", String::new(), serde_json::to_vec(&table).unwrap().into());
     let expected: String = without.content_hash().iter().take(16).map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hash, expected);
     table.source_hash = Some(hash);
-    assert_eq!(mapped.entity.body, serde_json::to_vec(&table).unwrap());
+    assert_eq!(mapped.entity.body().unwrap(), &serde_json::to_vec(&table).unwrap());
 }
 
 #[test]
@@ -423,8 +428,8 @@ proptest! {
         let describe: Value = keys.into_iter().filter_map(|(key, value)| Some((key.to_owned(), value?))).collect();
         let answer = describe.to_string();
         if let Ok(parsed) = Describe::parse(answer.as_bytes()) {
-            let mapped = mapper_for("crm", &["X", "Account", "Contact"]).table(&object("X"), &parsed).unwrap();
-            let table: CreateTable = serde_json::from_slice(&mapped.entity.body).unwrap();
+            let mapped = table(&mapper_for("crm", &["X", "Account", "Contact"]), &object("X"), &parsed).unwrap();
+            let table: CreateTable = serde_json::from_slice(mapped.entity.body().unwrap()).unwrap();
             prop_assert_eq!(check_table(&table), Ok(()));
             prop_assert_eq!(counted(table.columns.len()), mapped.columns);
             prop_assert_eq!(mapped.columns + mapped.skipped, counted(parsed.fields().len()));

@@ -86,7 +86,8 @@ impl Destination {
         serde_json::to_writer(&mut head, &entity.fqn)?;
         head.extend_from_slice(b",\"entity\":");
         self.writer.write_all(&head).await?;
-        self.writer.write_all(&entity.body).await?;
+        // Without a baseline nothing is unchanged.
+        self.writer.write_all(entity.body().map_or(b"null", |body| body)).await?;
         self.writer.write_all(b"}\n").await
     }
 
@@ -168,7 +169,7 @@ mod tests {
     use super::*;
 
     fn entity(fqn: &str) -> Entity {
-        Entity { kind: "table", fqn: fqn.to_owned(), body: Bytes::from_static(b"{\"name\":\"x\"}") }
+        Entity::new("table", fqn.to_owned(), Bytes::from_static(b"{\"name\":\"x\"}"))
     }
 
     #[tokio::test]
