@@ -18,6 +18,7 @@ use zeroize::Zeroizing;
 use crate::config::Auth;
 use crate::host::{Host, HostPolicy};
 use crate::http::{Answer, Call, CallError, ErrorCode, Http, Retry, Trust};
+use crate::quota::Quota;
 
 /// The largest answer to a login, in bytes; a real one is 2 KiB.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -31,6 +32,11 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Who reads, as far as the login says.
+    pub(crate) fn identity(&self) -> &str {
+        self.organization.as_deref().unwrap_or_default()
+    }
+
     /// The host that the session is for.
     pub(crate) fn host(&self) -> &Host {
         self.http.host()
@@ -118,6 +124,7 @@ pub(crate) struct Login<'a> {
     pub(crate) use_system_proxy: bool,
     pub(crate) secrets: &'a Stores,
     pub(crate) progress: &'a Arc<Progress>,
+    pub(crate) quota: &'a Arc<Quota>,
 }
 
 /// What a login answered, of either kind.
@@ -181,7 +188,7 @@ impl Login<'_> {
             Some(own) => Trust::Only(own),
             None => Trust::System(ca),
         };
-        Http::new(host.clone(), trust, self.use_system_proxy, Arc::clone(self.progress))
+        Http::new(host.clone(), trust, self.use_system_proxy, Arc::clone(self.progress), Arc::clone(self.quota))
             .map_err(CallError::into_source_error)
     }
 

@@ -2,7 +2,8 @@
 //!
 //! `/composite` answers 200 whatever its parts answer, and counts as one request (research: salesforce_api.md §1.2). A
 //! call is read whole, taken apart without copying, and each part goes straight through [`Describe`] and [`Mapper`]: what
-//! leaves a batch are tables, not answers.
+//! leaves a batch are drafts of tables, not answers. A part may carry the stamp of an earlier answer: 304 says that
+//! nothing has changed since (§1.3; the documented `If-Modified-Since`, not the `ETag` that comes along).
 
 mod size;
 
@@ -19,9 +20,10 @@ use serde_json::value::RawValue;
 use crate::auth::Session;
 use crate::config::ApiVersion;
 use crate::describe::Describe;
+use crate::describe::lenient::{IfObject, text};
 use crate::http::{Call, CallError, Class, ErrorCode, InBrackets, Retry, classify, reason_for};
 use crate::listing::ListedObject;
-use crate::map::{Mapped, Mapper};
+use crate::map::{Draft, Mapper};
 
 pub(crate) use size::BatchSize;
 
@@ -48,11 +50,21 @@ pub(crate) enum Outcome {
     Failed(CallError),
 }
 
+/// An object to ask for.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ask<'a> {
+    pub(crate) object: &'a ListedObject,
+    /// `Last-Modified` of the answer that is known: only a newer one is asked for.
+    pub(crate) stamp: Option<&'a str>,
+}
+
 /// What became of one object.
 #[derive(Debug)]
 pub(crate) enum ObjectOutcome {
-    /// Its table.
-    Table(Mapped),
+    /// Its table as the describe has it, and the describe's `Last-Modified`.
+    Drafted { draft: Box<Draft>, stamp: Option<String> },
+    /// Its describe is the one of the stamp.
+    NotModified,
     /// It cannot be read.
     Failed(ObjectFailure),
     /// It may be read when asked for alone, this often at most.
@@ -81,17 +93,12 @@ impl ObjectFailure {
 }
 
 /// Reads and maps some objects in one call.
-pub(crate) async fn describe(
-    session: &Session,
-    version: ApiVersion,
-    mapper: &Mapper,
-    objects: &[ListedObject],
-) -> Outcome {
-    if !objects.iter().any(|object| is_api_name(&object.name)) {
-        return Outcome::Objects { outcomes: objects.iter().map(|_| unaskable()).collect(), took: Duration::ZERO };
+pub(crate) async fn describe(session: &Session, version: ApiVersion, mapper: &Mapper, asks: &[Ask<'_>]) -> Outcome {
+    if !asks.iter().any(|ask| is_api_name(&ask.object.name)) {
+        return Outcome::Objects { outcomes: asks.iter().map(|_| unaskable()).collect(), took: Duration::ZERO };
     }
     let path = format!("/services/data/v{version}/composite");
-    let body = match request(version, objects) {
+    let body = match request(version, asks) {
         Ok(body) => body,
         Err(_unwritable) => return Outcome::Failed(malformed(session, "cannot be asked for")),
     };
@@ -105,8 +112,8 @@ pub(crate) async fn describe(
         Ok(parts) => parts,
         Err(problem) => return Outcome::Smaller(malformed(session, problem)),
     };
-    let mut outcomes = Vec::with_capacity(objects.len());
-    for (index, object) in objects.iter().enumerate() {
+    let mut outcomes = Vec::with_capacity(asks.len());
+    for (index, ask) in asks.iter().enumerate() {
         let part = parts.iter().find(|part| part.reference_id == reference(index));
         if let Some(code) = part.and_then(Part::ends_the_run) {
             let status = CallError::Status {
@@ -118,7 +125,7 @@ pub(crate) async fn describe(
             let expired = status.class() == Class::Session;
             return if expired { Outcome::Session(status) } else { Outcome::Failed(status) };
         }
-        outcomes.push(if is_api_name(&object.name) { read(part, object, mapper) } else { unaskable() });
+        outcomes.push(if is_api_name(&ask.object.name) { read(part, *ask, mapper) } else { unaskable() });
         // Some milliseconds of work each: let the thread look after its sockets in between.
         tokio::task::yield_now().await;
     }
@@ -130,26 +137,34 @@ fn malformed(session: &Session, problem: &'static str) -> CallError {
 }
 
 /// The body of a call.
-fn request(version: ApiVersion, objects: &[ListedObject]) -> serde_json::Result<Bytes> {
+fn request<'a>(version: ApiVersion, asks: &[Ask<'a>]) -> serde_json::Result<Bytes> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Composite {
+    struct Composite<'s> {
         all_or_none: bool,
-        composite_request: Vec<Subrequest>,
+        composite_request: Vec<Subrequest<'s>>,
     }
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
-    struct Subrequest {
+    struct Subrequest<'s> {
         method: &'static str,
         url: String,
         reference_id: String,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        http_headers: Option<Condition<'s>>,
     }
-    let subrequest = |(index, object): (usize, &ListedObject)| Subrequest {
+    #[derive(Serialize)]
+    struct Condition<'s> {
+        #[serde(rename = "If-Modified-Since")]
+        if_modified_since: &'s str,
+    }
+    let subrequest = |(index, ask): (usize, &Ask<'a>)| Subrequest {
         method: "GET",
-        url: format!("/services/data/v{version}/sobjects/{}/describe", object.name),
+        url: format!("/services/data/v{version}/sobjects/{}/describe", ask.object.name),
         reference_id: reference(index),
+        http_headers: ask.stamp.map(|if_modified_since| Condition { if_modified_since }),
     };
-    let named = objects.iter().enumerate().filter(|(_, object)| is_api_name(&object.name));
+    let named = asks.iter().enumerate().filter(|(_, ask)| is_api_name(&ask.object.name));
     let composite_request = named.map(subrequest).collect();
     serde_json::to_vec(&Composite { all_or_none: false, composite_request }).map(Bytes::from)
 }
@@ -177,9 +192,19 @@ fn unaskable() -> ObjectOutcome {
 struct Part<'a> {
     #[serde(borrow, default)]
     body: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    http_headers: Option<IfObject<PartHeaders<'a>>>,
     http_status_code: u16,
     #[serde(borrow)]
     reference_id: Cow<'a, str>,
+}
+
+/// The headers of a part. Those that are absent or of another kind are not said.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct PartHeaders<'a> {
+    #[serde(rename = "Last-Modified", alias = "last-modified", borrow, deserialize_with = "text")]
+    last_modified: Option<Cow<'a, str>>,
 }
 
 impl Part<'_> {
@@ -189,11 +214,11 @@ impl Part<'_> {
 
     /// The code of a part that says that no other part can be read either.
     fn ends_the_run(&self) -> Option<Option<ErrorCode>> {
-        if self.http_status_code == 200 {
+        if matches!(self.http_status_code, 200 | 304) {
             return None;
         }
         let code = self.code();
-        let used_up = code.as_ref().is_some_and(|code| code.as_str() == "REQUEST_LIMIT_EXCEEDED");
+        let used_up = code.as_ref().is_some_and(|code| code.as_str() == ErrorCode::LIMIT);
         (self.http_status_code == 401 || used_up).then_some(code)
     }
 }
@@ -247,14 +272,17 @@ impl<'de> Visitor<'de> for PartsVisitor {
 }
 
 /// What a part says about an object.
-fn read(part: Option<&Part<'_>>, object: &ListedObject, mapper: &Mapper) -> ObjectOutcome {
+fn read(part: Option<&Part<'_>>, ask: Ask<'_>, mapper: &Mapper) -> ObjectOutcome {
     let unreadable = |problem: &dyn fmt::Display| ObjectOutcome::Again {
         failure: ObjectFailure::new(Reason::SourceProtocol, problem),
         tries: TRIES_UNREADABLE,
     };
     let Some(part) = part else { return unreadable(&"the answer has no part for it") };
-    if part.http_status_code != 200 {
-        return refused(part);
+    match part.http_status_code {
+        200 => {}
+        304 if ask.stamp.is_some() => return ObjectOutcome::NotModified,
+        304 => return unreadable(&"the answer says that it is not modified, which was not asked"),
+        _ => return refused(part),
     }
     let Some(body) = part.body else { return unreadable(&"its describe is empty") };
     if body.get().len() > MAX_DESCRIBE {
@@ -265,11 +293,11 @@ fn read(part: Option<&Part<'_>>, object: &ListedObject, mapper: &Mapper) -> Obje
         Ok(describe) => describe,
         Err(error) => return unreadable(&format_args!("its describe cannot be read: {error}")),
     };
-    let mapped = mapper.draft(object, &describe).and_then(|draft| {
-        mapper.finish(draft, &crate::annotations::Annotations::default(), &crate::annotations::Vocabulary::default())
-    });
-    match mapped {
-        Ok(mapped) => ObjectOutcome::Table(mapped),
+    match mapper.draft(ask.object, &describe) {
+        Ok(draft) => {
+            let stamp = part.http_headers.as_ref().and_then(|headers| headers.0.as_ref()?.last_modified.as_deref());
+            ObjectOutcome::Drafted { draft: Box::new(draft), stamp: stamp.map(str::to_owned) }
+        }
         Err(error) => ObjectOutcome::Failed(ObjectFailure::new(error.reason(), error)),
     }
 }

@@ -22,7 +22,8 @@ use crate::naming::Naming;
 
 pub use auth::Auth;
 pub use credential::CREDENTIAL_FIELDS;
-pub use scope::{Scope, Selection};
+pub use options::Options;
+pub use scope::{Preset, Scope, Selection};
 pub use version::ApiVersion;
 
 #[cfg(test)]
@@ -40,6 +41,8 @@ const DATABASE: &str = "default";
 /// The keys of [`OPTIONS`] that have an effect: here, or, for the deletions, where runs are committed.
 const EFFECTIVE: &[&str] = &[
     "databaseFilterPattern",
+    "includeTables",
+    "includeTags",
     "markDeletedTables",
     "markDeletedTablesFromFilterOnly",
     "schemaFilterPattern",
@@ -60,6 +63,10 @@ pub struct Config {
     pub ca: Option<SecretRef>,
     /// The most requests at a time (`threads`); `None` for automatic.
     pub threads: Option<u16>,
+    /// Whether classifications, and tags on tables and columns, are made (`includeTags`).
+    pub tags: bool,
+    /// Options of ours.
+    pub options: Options,
     /// Where the tables stand.
     pub naming: Naming,
     /// Which objects are read.
@@ -97,14 +104,17 @@ impl Config {
         // Before a login is chosen: a misspelt credential is named as such, not as one that is missing.
         connection.finish().map_err(refused)?;
         let auth = logins.choose(login_version, &mut without_effect)?;
+        let scope = Scope::compile(naming.clone(), names, &ours, &source.options, &mut without_effect)?;
         without_effect.sort_unstable();
         Ok(Self {
             auth,
             api_version,
             ca,
             threads: threads(&source.options),
-            scope: Scope::compile(naming.clone(), names, &source.options)?,
+            tags: source.options.include_tags,
+            options: ours,
             naming,
+            scope,
             without_effect,
         })
     }

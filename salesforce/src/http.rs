@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hybrid_runner_connector::Progress;
-use reqwest::header::{ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER};
+use reqwest::header::{
+    ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
+};
 use reqwest::{Certificate, Client, Method, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
@@ -22,6 +24,7 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 use crate::host::Host;
+use crate::quota::Quota;
 
 pub(crate) use body::MAX_ANSWER;
 pub(crate) use error::{CallError, Class, ErrorCode, InBrackets, classify, reason_for};
@@ -56,6 +59,7 @@ pub(crate) struct Http {
     client: Client,
     host: Host,
     progress: Arc<Progress>,
+    quota: Arc<Quota>,
     room: Arc<Semaphore>,
 }
 
@@ -77,6 +81,8 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
     /// From sending to the last byte.
     pub(crate) took: Duration,
+    /// When it was sent, by the server's clock: the `Date` header.
+    pub(crate) date: Option<String>,
     _room: OwnedSemaphorePermit,
 }
 
@@ -125,6 +131,11 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// Whether Salesforce counts it towards the org's daily limit: neither logins nor the list of versions do.
+    fn counts(&self) -> bool {
+        self.path.starts_with("/services/data/")
+    }
+
     /// The largest body accepted, inflated.
     pub(crate) fn at_most(mut self, cap: usize) -> Self {
         self.cap = cap;
@@ -142,6 +153,7 @@ impl Http {
         trust: Trust<'_>,
         use_system_proxy: bool,
         progress: Arc<Progress>,
+        quota: Arc<Quota>,
     ) -> Result<Self, CallError> {
         if rustls::crypto::CryptoProvider::get_default().is_none() {
             return Err(CallError::NoClient { problem: "no rustls crypto provider is installed", source: None });
@@ -184,7 +196,7 @@ impl Http {
         let client = builder.build().map_err(|error| CallError::NoClient { problem, source: Some(error) })?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let room = Arc::new(Semaphore::new(cores.min(MAX_INFLATED)));
-        Ok(Self { client, host, progress, room })
+        Ok(Self { client, host, progress, quota, room })
     }
 
     /// The same client for another host that the same certificates are trusted for.
@@ -206,6 +218,9 @@ impl Http {
                 Err(error) => error,
             };
             failures += 1;
+            if error.asks_for_less() {
+                self.quota.press();
+            }
             let Some(wait) = retry.wait(failures, &error, fastrand::f64()) else { return Err(error) };
             debug!(host = %self.host, failures, wait_ms = wait.as_millis(), %error, "request failed, repeated");
             sleep(wait).await;
@@ -213,6 +228,9 @@ impl Http {
     }
 
     async fn once(&self, call: &Call<'_>) -> Result<Answer, CallError> {
+        if call.counts() {
+            self.quota.admit().map_err(|spent| CallError::Spent { spent })?;
+        }
         let sent = Instant::now();
         let exchange = timeout(call.timeout, self.exchange(call)).await;
         let received =
@@ -221,7 +239,7 @@ impl Http {
         // Never closed: the semaphore lives as long as self.
         let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_closed| CallError::WrongHost)?;
         let body = body::inflate(received.wire, received.encoding, call.cap).map_err(|e| e.at(&self.host))?;
-        Ok(Answer { status: received.status, body, took, _room: room })
+        Ok(Answer { status: received.status, body, took, date: received.date, _room: room })
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Received, CallError> {
@@ -240,11 +258,13 @@ impl Http {
         }
         self.progress.add_request();
         let mut response = request.send().await.map_err(|error| CallError::sending(&self.host, error))?;
+        self.quota.observe(response.headers());
         let status = response.status();
         if call.answers.contains(&status.as_u16()) {
             let encoding = body::Encoding::of(response.headers());
+            let date = response.headers().get(DATE).and_then(|value| value.to_str().ok()).map(str::to_owned);
             let wire = body::read(&mut response, call.cap, &self.progress).await.map_err(|e| e.at(&self.host))?;
-            return Ok(Received { status: status.as_u16(), wire, encoding });
+            return Ok(Received { status: status.as_u16(), wire, encoding, date });
         }
         Err(self.refusal(status, &mut response).await)
     }
@@ -267,6 +287,7 @@ struct Received {
     status: u16,
     wire: Vec<u8>,
     encoding: body::Encoding,
+    date: Option<String>,
 }
 
 /// The seconds of a `Retry-After`. Its other form, a date, would need a clock that agrees with theirs.

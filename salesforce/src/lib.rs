@@ -28,7 +28,9 @@ mod http;
 pub mod listing;
 pub mod map;
 pub mod naming;
+mod quota;
 pub mod source;
+mod tooling;
 
 pub use host::{Host, HostError, HostPolicy, LocalHost};
 pub use source::{LocalConfig, SalesforceSource};

@@ -29,6 +29,8 @@ pub struct ListedObject {
     pub custom: bool,
     /// Whether it holds settings rather than records.
     pub custom_setting: bool,
+    /// Whether its records have pages for people.
+    pub layoutable: bool,
     /// The beginning of its rows' ids. Not unique.
     pub key_prefix: Option<String>,
     /// What a companion is of its parent, such as `History` (API 50 and later).
@@ -80,6 +82,7 @@ impl Listing {
                 label: entry.label.map(Cow::into_owned),
                 custom: entry.custom,
                 custom_setting: entry.custom_setting,
+                layoutable: entry.layoutable,
                 key_prefix: entry.key_prefix.map(Cow::into_owned),
                 associate_entity_type: entry.associate_entity_type.map(Cow::into_owned),
                 associate_parent_entity: entry.associate_parent_entity.map(Cow::into_owned),
@@ -107,6 +110,8 @@ struct Entry<'a> {
     custom: bool,
     #[serde(deserialize_with = "is_true")]
     custom_setting: bool,
+    #[serde(deserialize_with = "is_true")]
+    layoutable: bool,
     #[serde(borrow, deserialize_with = "text")]
     key_prefix: Option<Cow<'a, str>>,
     #[serde(borrow, deserialize_with = "text")]

@@ -110,10 +110,13 @@ impl MapError {
 }
 
 impl Mapper {
+    /// Raised with every change of the mapping.
+    pub const VERSION: u8 = 1;
+
     /// A mapper for the org behind `instance_host` (where people open it; for `sourceUrl`), whose foreign keys point to
     /// the objects of `selection` only.
     #[must_use]
-    pub fn new(naming: Naming, instance_host: impl Into<String>, selection: &Selection) -> Self {
+    pub fn new(naming: Naming, instance_host: impl Into<String>, selection: &Selection, _tags: bool) -> Self {
         let spelled = |object: &ListedObject| (object.name.to_ascii_lowercase(), object.name.clone());
         Self {
             naming,

@@ -1,24 +1,31 @@
 //! One run: log in, list, describe, and what is gone.
 //!
 //! ```text
-//! Login ── secrets read, session bound to its host        List ── describeGlobal, names and filters
-//!   └ newest API version, unless one is set                 └ parents emitted, checkpoint "0 done"
-//! Extract ── some batches in flight; tables emitted in the listing's order, a checkpoint with each emit
+//! Login ── secrets read, session bound to its host        List ── describeGlobal and limits, names and filters
+//!   └ newest API version                                    └ what is known from the last run, in this context
+//! Extract ── describes and annotations in flight; tables emitted in the listing's order, a checkpoint with each emit
 //! ```
 //!
-//! **Limits.** Eight calls in flight (fewer with `threads`); as many batches' tables wait for their turn at most. A sink
-//! that waits stops new calls.
+//! **Limits.** Some calls in flight, as many as the org bears (at most 16, fewer with `threads`); a bounded number of
+//! objects and fields waits for its turn. A sink that waits stops new calls. Every call is within the definition's budget
+//! and the org's reserve, or is not sent (`quota`).
 //!
 //! **Recovery.** What may pass is repeated below (`http`), a batch that is too much is split, an object is asked for
 //! again alone; an expired session is replaced by one new login for all. What remains is a `Failure` of its object,
 //! and the run is not complete. Dropping the future of `extract` aborts every call.
 //!
-//! **Checkpoints** hold a digest of the objects in scope, how many are done, and which of them failed: a run that goes
-//! on from one reports what the earlier attempt reported.
+//! **The second run** asks for describes only if they changed (`memo`); annotations are read in every run. A table of
+//! which neither changed is emitted as unchanged.
+//!
+//! **Checkpoints** hold a digest of the run's context, how many objects are done, and which of them failed: a run that
+//! goes on from one reports what the earlier attempt reported.
 
 mod checkpoint;
-mod describing;
+mod concurrency;
 mod discovery;
+mod known;
+mod memo;
+mod reading;
 mod test_connection;
 
 use std::collections::HashSet;
@@ -34,16 +41,22 @@ use hybrid_runner_openmetadata::workflow::Workflow;
 use hybrid_runner_secrets::Stores;
 
 use crate::auth::{Access, Login};
+use crate::composite::MAX_PARTS;
 use crate::config::{Config, Selection};
 use crate::host::HostPolicy;
 use crate::listing::Listing;
 use crate::map::Mapper;
+use crate::quota::Quota;
+use crate::tooling::{Annotator, Wants};
 use checkpoint::Place;
-use describing::{Described, Describing};
+use reading::{Reading, Shared, Tally};
 
-/// The most calls in flight. Salesforce counts only calls of 20 s and more (25 an org, 5 in a developer org), so this
-/// leaves room for others even when every call is that slow, and with 50 ms a call 1,000 objects take 5 rounds.
-const CONCURRENCY: usize = 8;
+/// The most calls in flight. Salesforce counts only calls of 20 s and more (25 an org, 5 in a developer org), and a batch
+/// that takes a quarter of that is halved, so this leaves room for others.
+const CONCURRENCY: usize = 16;
+
+/// Fields that an object has on average, custom ones included, to tell beforehand how many requests a run needs.
+const FIELDS_AN_OBJECT: usize = 60;
 
 /// What the agent's own configuration says about Salesforce.
 #[derive(Debug, Clone)]
@@ -99,41 +112,45 @@ impl Source for SalesforceSource {
         }
         let progress = &extraction.progress;
         progress.enter(Stage::Login);
-        let mut access = Access::open(self.login(&extraction)).await?;
-        let version = match self.config.api_version {
-            Some(version) => version,
-            None => discovery::newest_version(&mut access).await?,
-        };
+        let quota = Arc::new(Quota::new(self.config.options.budget_calls, self.config.options.reserve_percent));
+        let mut access = Access::open(self.login(&extraction, &quota)).await?;
+        let newest = discovery::newest_version(&mut access).await?;
+        let version = self.config.api_version.unwrap_or(newest);
         sink.notice(info("login_succeeded", format!("{}, API version {version}", access.description())));
 
         progress.enter(Stage::List);
-        let listing = discovery::list(&mut access, version).await?;
+        let session = Arc::clone(access.session());
+        let (listed, usage) = tokio::join!(discovery::list(&mut access, version), discovery::limits(&session, version));
+        let (listing, today) = listed?;
+        if let Some(usage) = usage {
+            quota.learn(usage);
+        }
         let selection = self.config.scope.select(&listing).map_err(refused_late)?;
         tell(&listing, &selection, sink);
         progress.set_total(count(selection.in_scope.len()));
 
-        let scope = checkpoint::digest(version, &selection.in_scope);
-        let host = access.session().host().to_string();
-        let mapper = Mapper::new(self.config.naming.clone(), host, &selection);
+        let context = known::context(&self.config, version, access.session().identity(), &listing, &selection);
+        let options = &self.config.options;
+        let naming = &self.config.naming;
+        let known = known::of(&extraction, naming, &selection, context, today, options.full_refresh_days);
+        tell_of_quota(&quota, selection.in_scope.len(), sink);
         let place = match &extraction.start {
-            Some(start) => Place::parse(start, scope, selection.in_scope.len())?,
-            None => {
-                let place = Place::start(scope);
-                let parents = mapper
-                    .parents(&crate::annotations::Vocabulary::default())
-                    .map_err(|error| SourceError::new(error.reason(), error.to_string()))?;
-                sink.emit(parents, place.checkpoint()).await.map_err(closed)?;
-                place
-            }
+            Some(start) => Place::parse(start, context, selection.in_scope.len())?,
+            None => Place::start(context),
         };
 
         progress.enter(Stage::Extract);
         let filtered = selection.filtered;
-        let describing = Describing::new(version, mapper, selection.in_scope, place, self.concurrency());
-        let described = Box::pin(describing.run(&mut access, progress, sink)).await?;
+        let wants = Wants { owners: options.field_owners, records: options.record_counts, tags: self.config.tags };
+        let annotator = Annotator::new(wants, newest, &selection.in_scope, place.done);
+        let host = access.session().host().to_string();
+        let mapper = Mapper::new(naming.clone(), host, &selection, self.config.tags);
+        let shared = Shared { version, mapper, objects: selection.in_scope, context, today };
+        let reading = Reading::new(shared, known, annotator, place, self.concurrency(), Arc::clone(&quota));
+        let tally = Box::pin(reading.run(&mut access, progress, sink)).await?;
 
         progress.enter(Stage::Flush);
-        self.report(&extraction, &listing, described, filtered)
+        self.report(&extraction, &listing, tally, filtered, &quota)
     }
 
     async fn test_connection(&self, secrets: Arc<Stores>) -> Vec<Step> {
@@ -142,7 +159,7 @@ impl Source for SalesforceSource {
 }
 
 impl SalesforceSource {
-    fn login<'a>(&'a self, extraction: &'a Extraction) -> Login<'a> {
+    fn login<'a>(&'a self, extraction: &'a Extraction, quota: &'a Arc<Quota>) -> Login<'a> {
         Login {
             auth: &self.config.auth,
             ca: self.config.ca.as_ref(),
@@ -150,6 +167,7 @@ impl SalesforceSource {
             use_system_proxy: self.local.use_system_proxy,
             secrets: &extraction.secrets,
             progress: &extraction.progress,
+            quota,
         }
     }
 
@@ -157,23 +175,24 @@ impl SalesforceSource {
         &self,
         extraction: &Extraction,
         listing: &Listing,
-        described: Described,
+        tally: Tally,
         filtered: u64,
+        quota: &Quota,
     ) -> Result<Report, SourceError> {
-        let complete = described.failures.is_empty();
+        let complete = tally.failures.is_empty();
         let gone = if complete && self.reports_gone { self.gone(extraction, listing)? } else { Vec::new() };
         let seen = extraction.progress.snapshot();
         let summary = Summary {
-            objects: described.objects,
+            objects: tally.objects,
             filtered,
-            failed: count(described.failures.len()),
-            columns: described.columns,
-            keys: described.keys,
+            failed: count(tally.failures.len()),
+            columns: tally.columns,
+            keys: tally.keys,
             requests: seen.requests,
             bytes_received: seen.bytes_received,
-            requests_left: None,
+            requests_left: quota.left(),
         };
-        Ok(Report { complete, failures: described.failures, gone, advice: Vec::new(), summary })
+        Ok(Report { complete, failures: tally.failures, gone, advice: Vec::new(), summary })
     }
 
     /// The committed tables that the definition covers and the org has no more.
@@ -211,6 +230,26 @@ fn tell(listing: &Listing, selection: &Selection, sink: &mut dyn EntitySink) {
             "nothing_in_scope",
             format!("no object is read: sobjectNames and the filter patterns leave none of the {listed} listed"),
         ));
+    }
+}
+
+/// Tells what the run is likely to need, and what the org permits.
+fn tell_of_quota(quota: &Quota, objects: usize, sink: &mut dyn EntitySink) {
+    // A query for annotations covers some 2,000 fields, five of them a call; an object has some 30 to 110 fields.
+    let (describes, annotations) = (objects.div_ceil(MAX_PARTS), (objects * FIELDS_AN_OBJECT).div_ceil(10_000));
+    let needed = count(describes + annotations);
+    match quota.permitted() {
+        Some(permitted) if permitted < needed => sink.notice(warning(
+            "quota_short",
+            format!(
+                "some {needed} requests are needed and {permitted} are permitted (apiBudgetCalls, apiReservePercent): the \
+                 run will not be finished in one attempt"
+            ),
+        )),
+        Some(permitted) => {
+            sink.notice(info("quota", format!("some {needed} requests are needed, {permitted} are permitted")));
+        }
+        None => {}
     }
 }
 

@@ -32,7 +32,7 @@ fn listing() -> Listing {
 fn mapper() -> Mapper {
     let in_scope = listing().objects;
     let selection = Selection { in_scope, database: true, schema: true, ..Selection::default() };
-    Mapper::new(Naming::new("crm.eu", "default"), "acme.my.salesforce.com", &selection)
+    Mapper::new(Naming::new("crm.eu", "default"), "acme.my.salesforce.com", &selection, false)
 }
 
 fn compare(golden: &str, made: &impl Serialize) {

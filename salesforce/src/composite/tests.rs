@@ -1,6 +1,9 @@
 use super::*;
+use crate::annotations::{Annotations, Vocabulary};
 use crate::config::Selection;
 use crate::naming::Naming;
+
+const STAMP: &str = "Tue, 21 Dec 2021 17:03:22 GMT";
 
 fn listed(name: &str) -> ListedObject {
     ListedObject { name: name.to_owned(), ..ListedObject::default() }
@@ -9,14 +12,18 @@ fn listed(name: &str) -> ListedObject {
 fn mapper() -> Mapper {
     let selection =
         Selection { in_scope: vec![listed("Account")], database: true, schema: true, ..Selection::default() };
-    Mapper::new(Naming::new("sf", "default"), "acme.my.salesforce.com", &selection)
+    Mapper::new(Naming::new("sf", "default"), "acme.my.salesforce.com", &selection, false)
 }
 
-/// The outcome of `Account` for one part of an answer.
+/// The outcome of `Account`, asked for without a condition, for one part of an answer.
 fn outcome(part: &str) -> ObjectOutcome {
+    outcome_since(part, None)
+}
+
+fn outcome_since(part: &str, stamp: Option<&str>) -> ObjectOutcome {
     let answer = format!(r#"{{"compositeResponse":[{part}]}}"#);
     let parts = parse(answer.as_bytes()).unwrap();
-    read(parts.iter().find(|part| part.reference_id == "o0"), &listed("Account"), &mapper())
+    read(parts.iter().find(|part| part.reference_id == "o0"), Ask { object: &listed("Account"), stamp }, &mapper())
 }
 
 fn part(status: u16, body: &str) -> String {
@@ -25,8 +32,13 @@ fn part(status: u16, body: &str) -> String {
 
 #[test]
 fn a_call_asks_for_each_object_by_its_exact_name() {
-    let body = request(ApiVersion::new(64), &[listed("Account"), listed("ns__Thing__c")]).unwrap();
-    let expected = r#"{"allOrNone":false,"compositeRequest":[{"method":"GET","url":"/services/data/v64.0/sobjects/Account/describe","referenceId":"o0"},{"method":"GET","url":"/services/data/v64.0/sobjects/ns__Thing__c/describe","referenceId":"o1"}]}"#;
+    let (account, thing) = (listed("Account"), listed("ns__Thing__c"));
+    let body = request(
+        ApiVersion::new(64),
+        &[Ask { object: &account, stamp: None }, Ask { object: &thing, stamp: Some(STAMP) }],
+    )
+    .unwrap();
+    let expected = r#"{"allOrNone":false,"compositeRequest":[{"method":"GET","url":"/services/data/v64.0/sobjects/Account/describe","referenceId":"o0"},{"method":"GET","url":"/services/data/v64.0/sobjects/ns__Thing__c/describe","referenceId":"o1","httpHeaders":{"If-Modified-Since":"Tue, 21 Dec 2021 17:03:22 GMT"}}]}"#;
     assert_eq!(str::from_utf8(&body).unwrap(), expected);
 }
 
@@ -42,8 +54,22 @@ fn only_api_names_are_asked_for() {
 fn a_describe_becomes_a_table() {
     let describe =
         r#"{"name":"Account","label":"Account","fields":[{"name":"Id","type":"id","label":"Id","length":18}]}"#;
-    let ObjectOutcome::Table(mapped) = outcome(&part(200, describe)) else { panic!("no table") };
+    let ObjectOutcome::Drafted { draft, stamp: None } = outcome(&part(200, describe)) else { panic!("no table") };
+    let mapped = mapper().finish(*draft, &Annotations::default(), &Vocabulary::default()).unwrap();
     assert_eq!((mapped.entity.fqn.as_str(), mapped.columns), ("sf.default.salesforce.Account", 1));
+    let stamped = part(200, describe).replace("\"httpHeaders\":{}", r#""httpHeaders":{"Last-Modified":"yesterday"}"#);
+    let ObjectOutcome::Drafted { stamp, .. } = outcome(&stamped) else { panic!("no table") };
+    assert_eq!(stamp.as_deref(), Some("yesterday"));
+    for odd in ["null", "[]", r#"{"Last-Modified":7}"#] {
+        let odd = part(200, describe).replace("\"httpHeaders\":{}", &format!("\"httpHeaders\":{odd}"));
+        assert!(matches!(outcome(&odd), ObjectOutcome::Drafted { stamp: None, .. }), "{odd}");
+    }
+}
+
+#[test]
+fn an_object_is_not_modified_only_when_that_was_asked() {
+    assert!(matches!(outcome_since(&part(304, "null"), Some(STAMP)), ObjectOutcome::NotModified));
+    assert!(matches!(outcome(&part(304, "null")), ObjectOutcome::Again { .. }));
 }
 
 #[test]
@@ -59,7 +85,7 @@ fn a_part_that_is_refused_has_its_reason() {
         let (failure, tries) = match outcome(&part(status, body)) {
             ObjectOutcome::Failed(failure) => (failure, None),
             ObjectOutcome::Again { failure, tries } => (failure, Some(tries)),
-            ObjectOutcome::Table(_) => panic!("a table"),
+            ObjectOutcome::Drafted { .. } | ObjectOutcome::NotModified => panic!("a table"),
         };
         assert_eq!((failure.reason, tries), (reason, tries_expected), "{status}");
         assert!(!failure.detail.contains("html") && failure.detail.contains(&status.to_string()), "{}", failure.detail);

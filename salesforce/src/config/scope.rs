@@ -6,14 +6,39 @@ use hybrid_runner_connector::{DefinitionError, Reason};
 use hybrid_runner_openmetadata::filter::{Filter, FilterPattern, PatternError};
 use hybrid_runner_openmetadata::workflow::MetadataOptions;
 
-use super::OPTIONS;
+use super::options::Options;
+use super::{CONNECTION, OPTIONS};
 use crate::listing::{ListedObject, Listing};
 use crate::naming::{Naming, SCHEMA};
+
+/// Which kinds of objects are read when none are named (`objects`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// Everything that the org lists.
+    All,
+    /// What people work with: objects with page layouts that hold records, and their companions.
+    Business,
+    /// What the org or a package made, and their companions.
+    Custom,
+}
+
+impl Preset {
+    pub(super) const NAMES: [(&str, Self); 3] =
+        [("all", Self::All), ("business", Self::Business), ("custom", Self::Custom)];
+}
+
+/// What Salesforce keeps beside an object, as `associateEntityType` names it (API 50 and later) and as the name ends
+/// before. They were 40 % of the objects of the orgs that were recorded.
+const COMPANIONS: [&str; 5] = ["ChangeEvent", "Feed", "History", "Localization", "Share"];
 
 /// Names and filters of a definition, compiled.
 #[derive(Debug, Clone)]
 pub struct Scope {
     naming: Naming,
+    preset: Preset,
+    companions: bool,
+    /// `includeTables`
+    tables: bool,
     /// `sobjectNames` in the order given; `None` for all objects.
     names: Option<Vec<String>>,
     by_fqn: bool,
@@ -27,7 +52,7 @@ pub struct Scope {
 pub struct Selection {
     /// The objects to read, in the listing's order.
     pub in_scope: Vec<ListedObject>,
-    /// Listed objects (of `sobjectNames`, when given) that the filters leave out.
+    /// Listed objects (of `sobjectNames`, when given) that presets and filters leave out.
     pub filtered: u64,
     /// Entries of `sobjectNames` that the listing lacks, in the order given.
     pub unknown_names: Vec<String>,
@@ -44,11 +69,21 @@ impl Scope {
     pub(super) fn compile(
         naming: Naming,
         names: Option<Vec<String>>,
+        ours: &Options,
         options: &MetadataOptions,
+        without_effect: &mut Vec<String>,
     ) -> Result<Self, DefinitionError> {
+        if names.is_some() {
+            let changed = [("objects", ours.objects != Preset::All), ("companions", !ours.companions)];
+            let unused = changed.iter().filter(|(_, changed)| *changed);
+            without_effect.extend(unused.map(|(key, _)| format!("{CONNECTION}.connectionOptions.{key}")));
+        }
         let compile = |list, pattern: &FilterPattern| Filter::new(pattern).map_err(|error| refused(list, &error));
         Ok(Self {
             naming,
+            preset: ours.objects,
+            companions: ours.companions,
+            tables: options.include_tables,
             names,
             by_fqn: options.use_fqn_for_filtering,
             database: compile(Filtered::Databases, &options.database_filter)?,
@@ -64,13 +99,17 @@ impl Scope {
     pub fn select(&self, listing: &Listing) -> Result<Selection, DefinitionError> {
         let database = self.keeps(Filtered::Databases, self.naming.database(), || self.naming.database_fqn())?;
         let schema = database && self.keeps(Filtered::Schemas, SCHEMA, || self.naming.schema_fqn().to_owned())?;
+        let tables = schema && self.tables;
         let mut selection = Selection { database, schema, ..Selection::default() };
         let wanted = self.resolve_names(listing, &mut selection);
+        let parents = Parents::of(listing);
         for object in &listing.objects {
-            if wanted.as_ref().is_some_and(|wanted| !wanted.contains(object.name.as_str())) {
-                continue;
-            }
-            if schema && self.keeps_table(&object.name)? {
+            let preset = match &wanted {
+                Some(wanted) if !wanted.contains(object.name.as_str()) => continue,
+                Some(_) => true,
+                None => self.preset_keeps(object, &parents),
+            };
+            if tables && preset && self.keeps_table(&object.name)? {
                 selection.in_scope.push(object.clone());
             } else {
                 selection.filtered += 1;
@@ -85,8 +124,16 @@ impl Scope {
     /// # Errors
     /// As [`Scope::select`].
     pub fn includes_name(&self, object: &str) -> Result<bool, DefinitionError> {
-        let named = self.names.as_ref().is_none_or(|names| names.iter().any(|name| name.eq_ignore_ascii_case(object)));
+        let named = match &self.names {
+            Some(names) => names.iter().any(|name| name.eq_ignore_ascii_case(object)),
+            // Of an object that the org has no more only the name is left.
+            None => {
+                (self.companions || companion_of(object).is_none())
+                    && (self.preset != Preset::Custom || object.contains("__"))
+            }
+        };
         Ok(named
+            && self.tables
             && self.keeps(Filtered::Databases, self.naming.database(), || self.naming.database_fqn())?
             && self.keeps(Filtered::Schemas, SCHEMA, || self.naming.schema_fqn().to_owned())?
             && self.keeps_table(object)?)
@@ -112,6 +159,20 @@ impl Scope {
         Some(wanted)
     }
 
+    /// Whether an object is of a kind that is read when none are named.
+    fn preset_keeps(&self, object: &ListedObject, parents: &Parents<'_>) -> bool {
+        let parent = parents.of_companion(object);
+        if parent.is_some() && !self.companions {
+            return false;
+        }
+        let judged = parent.unwrap_or(object);
+        match self.preset {
+            Preset::All => true,
+            Preset::Business => judged.layoutable && !judged.custom_setting && !judged.name.ends_with("__mdt"),
+            Preset::Custom => judged.custom,
+        }
+    }
+
     fn keeps_table(&self, object: &str) -> Result<bool, DefinitionError> {
         self.keeps(Filtered::Tables, object, || self.naming.table_fqn(object))
     }
@@ -125,6 +186,34 @@ impl Scope {
         let kept = if self.by_fqn { filter.keeps(&fqn()) } else { filter.keeps(name) };
         kept.map_err(|error| refused(list, &error))
     }
+}
+
+/// The objects that companions belong to, by lower-case name.
+struct Parents<'a>(HashMap<String, &'a ListedObject>);
+
+impl<'a> Parents<'a> {
+    fn of(listing: &'a Listing) -> Self {
+        Self(listing.objects.iter().map(|object| (object.name.to_ascii_lowercase(), object)).collect())
+    }
+
+    /// The object that this one is a companion of: as Salesforce says, or, before it said so (API 50), by its name.
+    fn of_companion(&self, object: &ListedObject) -> Option<&'a ListedObject> {
+        let named = match (&object.associate_entity_type, &object.associate_parent_entity) {
+            (Some(kind), Some(parent)) if COMPANIONS.contains(&kind.as_str()) => Some(parent.to_ascii_lowercase()),
+            _ => None,
+        };
+        let named = named.or_else(|| {
+            let parent = companion_of(&object.name)?;
+            let custom = parent.strip_suffix("__").map(|parent| format!("{parent}__c"));
+            Some(custom.unwrap_or_else(|| parent.to_owned()).to_ascii_lowercase())
+        });
+        self.0.get(&named?).copied()
+    }
+}
+
+/// What a name that ends as those of companions do begins with.
+fn companion_of(name: &str) -> Option<&str> {
+    COMPANIONS.iter().find_map(|suffix| name.strip_suffix(suffix)).filter(|start| !start.is_empty())
 }
 
 /// What a filter pattern is about.

@@ -7,6 +7,7 @@ use hybrid_runner_connector::{Reason, SourceError};
 use serde::Deserialize;
 
 use crate::host::Host;
+use crate::quota::Spent;
 
 /// A request failed. The texts hold no URL and nothing of a body but a code.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,11 @@ pub(crate) enum CallError {
     TooLarge { host: Host, cap: usize },
     #[error("the answer of {host} {problem}")]
     Protocol { host: Host, problem: &'static str },
+    #[error(transparent)]
+    Spent {
+        #[from]
+        spent: Spent,
+    },
 }
 
 /// What follows from a failure.
@@ -67,6 +73,15 @@ pub(crate) enum Class {
 pub(crate) struct ErrorCode(String);
 
 impl ErrorCode {
+    /// The org's requests of 24 hours are used up.
+    pub(crate) const LIMIT: &str = "REQUEST_LIMIT_EXCEEDED";
+    /// Too many long requests at a time. Ours: Salesforce gives both limits one code.
+    const CONCURRENCY: &str = "CONCURRENT_REQUEST_LIMIT_EXCEEDED";
+
+    fn is_concurrency(&self) -> bool {
+        self.0 == Self::CONCURRENCY
+    }
+
     /// A text that has the shape of a code: 1 to 64 letters of one case and `_`.
     pub(crate) fn parse(text: &str) -> Option<Self> {
         let code = text.strip_prefix("sf:").unwrap_or(text);
@@ -82,12 +97,25 @@ impl ErrorCode {
         struct Rest {
             #[serde(rename = "errorCode")]
             error_code: String,
+            #[serde(default)]
+            message: Option<String>,
+        }
+        impl Rest {
+            /// Two limits share one code: the day's, and that of long requests at a time ("ConcurrentPerOrgLongTxn Limit
+            /// exceeded."), which passes.
+            fn code(self) -> String {
+                let concurrent = self.message.is_some_and(|message| message.starts_with("Concurrent"));
+                if concurrent && self.error_code == ErrorCode::LIMIT {
+                    return ErrorCode::CONCURRENCY.to_owned();
+                }
+                self.error_code
+            }
         }
         #[derive(Deserialize)]
         struct OAuth {
             error: String,
         }
-        let rest = || serde_json::from_slice::<Vec<Rest>>(body).ok()?.into_iter().next().map(|first| first.error_code);
+        let rest = || serde_json::from_slice::<Vec<Rest>>(body).ok()?.into_iter().next().map(Rest::code);
         let oauth = || serde_json::from_slice::<OAuth>(body).ok().map(|object| object.error);
         Self::parse(&rest().or_else(oauth)?)
     }
@@ -139,13 +167,25 @@ impl CallError {
             | Self::Untrusted { .. }
             | Self::Redirected { .. }
             | Self::TooLarge { .. }
-            | Self::Protocol { .. } => Class::Final,
+            | Self::Protocol { .. }
+            | Self::Spent { .. } => Class::Final,
         }
     }
 
     /// Whether the server has certainly not acted upon the request: it was not sent, or turned away at the door.
     pub(crate) fn is_not_acted_upon(&self) -> bool {
         matches!(self, Self::Connect { .. } | Self::Status { status: 420 | 429 | 503, .. })
+    }
+
+    /// Whether it asks for fewer requests at a time.
+    pub(crate) fn asks_for_less(&self) -> bool {
+        match self {
+            Self::Timeout { .. } => true,
+            Self::Status { status, code, .. } => {
+                matches!(status, 420 | 429 | 503) || code.as_ref().is_some_and(ErrorCode::is_concurrency)
+            }
+            _ => false,
+        }
     }
 
     /// Whether a smaller request may succeed where this one failed.
@@ -167,6 +207,7 @@ impl CallError {
             Self::WrongHost | Self::Redirected { .. } | Self::TooLarge { .. } | Self::Protocol { .. } => {
                 Reason::SourceProtocol
             }
+            Self::Spent { .. } => Reason::SourceThrottled,
             // Of a call, not of an object: the path is one that every org of that version has.
             Self::Status { status: 404, .. } => Reason::SourceProtocol,
             Self::Status { status, code, .. } => reason_for(*status, code.as_ref()),
@@ -182,7 +223,7 @@ impl CallError {
     /// A sentence that says what to change.
     pub(crate) fn sentence(&self) -> String {
         let advice = match self {
-            Self::NoClient { .. } => return self.to_string(),
+            Self::NoClient { .. } | Self::Spent { .. } => return self.to_string(),
             Self::Connect { host, .. } => return sentence_for_host(host),
             Self::Untrusted { host, .. } if host.is_listed() => {
                 "check the certificates in salesforce.hosts of the agent's configuration (ca)"
@@ -218,6 +259,7 @@ fn sentence_for_host(host: &Host) -> String {
 pub(crate) fn classify(status: u16, code: Option<&ErrorCode>) -> Class {
     match (status, code.map(ErrorCode::as_str)) {
         (401, _) => Class::Session,
+        (403, Some(ErrorCode::CONCURRENCY)) => Class::Passing,
         (420 | 429 | 502 | 503 | 504, _) => Class::Passing,
         (500, None | Some("UNKNOWN_EXCEPTION" | "UNABLE_TO_LOCK_ROW" | "QUERY_TIMEOUT" | "SERVER_UNAVAILABLE")) => {
             Class::Passing
@@ -229,7 +271,9 @@ pub(crate) fn classify(status: u16, code: Option<&ErrorCode>) -> Class {
 /// The catalogue's reason for a status and a code.
 pub(crate) fn reason_for(status: u16, code: Option<&ErrorCode>) -> Reason {
     match (status, code.map(ErrorCode::as_str)) {
-        (_, Some("REQUEST_LIMIT_EXCEEDED" | "TXN_SECURITY_METERING_ERROR")) | (420 | 429, _) => Reason::SourceThrottled,
+        (_, Some(ErrorCode::LIMIT | ErrorCode::CONCURRENCY | "TXN_SECURITY_METERING_ERROR")) | (420 | 429, _) => {
+            Reason::SourceThrottled
+        }
         (401, _) => Reason::AuthFailed,
         (403, _) => Reason::SourceDenied,
         (404, _) => Reason::ObjectVanished,
@@ -240,7 +284,8 @@ pub(crate) fn reason_for(status: u16, code: Option<&ErrorCode>) -> Reason {
 
 fn advice_for(status: u16, code: Option<&ErrorCode>) -> &'static str {
     match (status, code.map(ErrorCode::as_str)) {
-        (_, Some("REQUEST_LIMIT_EXCEEDED")) => {
+        (_, Some(ErrorCode::CONCURRENCY)) => "too many long requests run in the org at a time; run later",
+        (_, Some(ErrorCode::LIMIT)) => {
             "the org's API requests of the last 24 hours are used up; run later, less often, or raise the limit \
              (Setup, Company Information)"
         }

@@ -17,7 +17,7 @@ fn object(name: &str) -> ListedObject {
 fn mapper_for(service: &str, in_scope: &[&str]) -> Mapper {
     let in_scope = in_scope.iter().map(|name| object(name)).collect();
     let selection = Selection { in_scope, database: true, schema: true, ..Selection::default() };
-    Mapper::new(Naming::new(service, "default"), "acme.my.salesforce.com", &selection)
+    Mapper::new(Naming::new(service, "default"), "acme.my.salesforce.com", &selection, false)
 }
 
 fn map(describe: &Value) -> Result<Mapped, MapError> {
@@ -293,7 +293,7 @@ fn parents_are_named_as_the_peers_and_carry_no_connection() {
 #[test]
 fn parents_that_the_filters_exclude_are_left_out() {
     let selection = Selection { database: true, ..Selection::default() };
-    let mapper = Mapper::new(Naming::new("crm", "default"), "h", &selection);
+    let mapper = Mapper::new(Naming::new("crm", "default"), "h", &selection, false);
     assert_eq!(
         mapper.parents(&Vocabulary::default()).unwrap().iter().map(|parent| parent.kind).collect::<Vec<_>>(),
         ["databaseService", "database"]

@@ -1,8 +1,11 @@
-//! Where a run is: a digest of its scope, how many objects are done, which of them failed.
+//! Where a run is: what it reads, how many objects are done, which of them failed.
 //!
 //! ```text
-//! "sf1" │ digest (32) │ done (u32) │ { index of a failed object (u32) │ its reason (u8) }*     big-endian
+//! "sf2" │ context (16) │ vocabulary (16) │ done (u32) │ { index of a failed object (u32) │ its reason (u8) }*     big-endian
 //! ```
+//!
+//! Context and vocabulary are digests: of what all tables of the run depend on, the objects in scope among it, and of the
+//! tags that were emitted before the first table.
 //!
 //! Without the failures a run that goes on would take an object that failed before for one that was read, and call
 //! itself complete.
@@ -10,11 +13,8 @@
 use bytes::Bytes;
 use hybrid_runner_connector::{Checkpoint, Reason, SourceError};
 
-use crate::config::ApiVersion;
-use crate::listing::ListedObject;
-
-const MAGIC: &[u8; 3] = b"sf1";
-const HEAD: usize = MAGIC.len() + 32 + 4;
+const MAGIC: &[u8; 3] = b"sf2";
+const HEAD: usize = MAGIC.len() + 16 + 16 + 4;
 const FAILED: usize = 5;
 
 /// The reasons that an object can fail for, by their byte. Only ever append.
@@ -32,39 +32,37 @@ const REASONS: [Reason; 8] = [
 /// Where a run is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Place {
-    scope: [u8; 32],
+    context: [u8; 16],
+    /// `None` before anything was emitted.
+    vocabulary: Option<[u8; 16]>,
     /// Objects, in the listing's order, that are emitted or failed.
     pub(super) done: usize,
     /// Those of them that failed, by their index.
     pub(super) failed: Vec<(usize, Reason)>,
 }
 
-/// What a run reads: the objects in order, and the version that describes them.
-pub(super) fn digest(version: ApiVersion, objects: &[ListedObject]) -> [u8; 32] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(version.to_string().as_bytes());
-    for object in objects {
-        // No name holds this byte, so no two lists are one text.
-        hasher.update(b"\0").update(object.name.as_bytes());
-    }
-    hasher.finalize().into()
-}
-
 impl Place {
     /// The beginning.
-    pub(super) fn start(scope: [u8; 32]) -> Self {
-        Self { scope, done: 0, failed: Vec::new() }
+    pub(super) fn start(context: [u8; 16]) -> Self {
+        Self { context, vocabulary: None, done: 0, failed: Vec::new() }
     }
 
-    /// The place that a checkpoint names, in a run over `objects` objects of that digest.
-    pub(super) fn parse(checkpoint: &Checkpoint, scope: [u8; 32], objects: usize) -> Result<Self, SourceError> {
-        let unusable =
-            |problem: &str| SourceError::new(Reason::CheckpointUnusable, format!("the checkpoint {problem}"));
+    /// The vocabulary of this attempt is known. True when what tables refer to is still to be emitted.
+    pub(super) fn meet(&mut self, vocabulary: [u8; 16]) -> Result<bool, SourceError> {
+        match self.vocabulary.replace(vocabulary) {
+            None => Ok(true),
+            Some(emitted) if emitted == vocabulary => Ok(false),
+            Some(_) => Err(unusable("is of another vocabulary: the org's classification of fields has changed")),
+        }
+    }
+
+    /// The place that a checkpoint names, in a run over `objects` objects in that context.
+    pub(super) fn parse(checkpoint: &Checkpoint, context: [u8; 16], objects: usize) -> Result<Self, SourceError> {
         let (head, failed) =
             checkpoint.0.split_at_checked(HEAD).ok_or_else(|| unusable("is not one of this source's"))?;
         let rest = head.strip_prefix(MAGIC).ok_or_else(|| unusable("is not one of this source's"))?;
-        let done =
-            rest.strip_prefix(&scope).ok_or_else(|| unusable("is of another set of objects: the org has changed"))?;
+        let rest = rest.strip_prefix(&context).ok_or_else(|| unusable("is of another run: the org has changed"))?;
+        let (vocabulary, done) = rest.split_first_chunk().ok_or_else(|| unusable("cannot be read"))?;
         let done = number(done).filter(|done| *done <= objects).ok_or_else(|| unusable("names too many objects"))?;
         let (failed, rest) = failed.as_chunks::<FAILED>();
         let failed: Option<Vec<_>> = failed
@@ -75,7 +73,7 @@ impl Place {
             })
             .collect();
         match failed {
-            Some(failed) if rest.is_empty() => Ok(Self { scope, done, failed }),
+            Some(failed) if rest.is_empty() => Ok(Self { context, vocabulary: Some(*vocabulary), done, failed }),
             _ => Err(unusable("cannot be read")),
         }
     }
@@ -89,7 +87,8 @@ impl Place {
         let bytes_of = |number: usize| u32::try_from(number).unwrap_or(u32::MAX).to_be_bytes();
         let mut bytes = Vec::with_capacity(HEAD + FAILED * self.failed.len());
         bytes.extend_from_slice(MAGIC);
-        bytes.extend_from_slice(&self.scope);
+        bytes.extend_from_slice(&self.context);
+        bytes.extend_from_slice(&self.vocabulary.unwrap_or_default());
         bytes.extend_from_slice(&bytes_of(self.done));
         for (index, reason) in &self.failed {
             let reason = REASONS.iter().position(|known| known == reason).unwrap_or(0);
@@ -98,6 +97,10 @@ impl Place {
         }
         Checkpoint(bytes.into())
     }
+}
+
+fn unusable(problem: &str) -> SourceError {
+    SourceError::new(Reason::CheckpointUnusable, format!("the checkpoint {problem}"))
 }
 
 fn number(bytes: &[u8]) -> Option<usize> {
@@ -110,38 +113,33 @@ mod tests {
 
     use super::*;
 
-    fn objects(names: &[&str]) -> Vec<ListedObject> {
-        names.iter().map(|name| ListedObject { name: (*name).to_owned(), ..ListedObject::default() }).collect()
+    fn place(done: usize, failed: Vec<(usize, Reason)>) -> Place {
+        Place { context: [1; 16], vocabulary: Some([2; 16]), done, failed }
     }
 
     #[test]
-    fn the_digest_is_of_the_order_the_names_and_the_version() {
-        let version = ApiVersion::new(64);
-        let digests = [
-            digest(version, &objects(&["A", "B"])),
-            digest(version, &objects(&["B", "A"])),
-            digest(version, &objects(&["AB"])),
-            digest(version, &objects(&["A", "B", "C"])),
-            digest(ApiVersion::new(65), &objects(&["A", "B"])),
-        ];
-        for (index, one) in digests.iter().enumerate() {
-            assert!(!digests[index + 1..].contains(one), "{index}");
-        }
+    fn what_tables_refer_to_is_emitted_once_and_never_changes() {
+        let mut fresh = Place::start([1; 16]);
+        assert!(fresh.meet([2; 16]).unwrap());
+        assert!(!fresh.meet([2; 16]).unwrap());
+        let mut later = Place::parse(&fresh.checkpoint(), [1; 16], 9).unwrap();
+        assert!(!later.clone().meet([2; 16]).unwrap());
+        assert_eq!(later.meet([3; 16]).unwrap_err().reason, Reason::CheckpointUnusable);
     }
 
     #[test]
     fn a_checkpoint_of_another_set_of_objects_is_unusable() {
-        let place = Place { scope: [1; 32], done: 3, failed: vec![(1, Reason::ObjectVanished)] };
+        let place = place(3, vec![(1, Reason::ObjectVanished)]);
         let error =
-            |checkpoint: &Checkpoint, scope, objects| Place::parse(checkpoint, scope, objects).unwrap_err().reason;
-        assert_eq!(error(&place.checkpoint(), [2; 32], 9), Reason::CheckpointUnusable);
-        assert_eq!(error(&place.checkpoint(), [1; 32], 2), Reason::CheckpointUnusable);
-        assert_eq!(error(&Checkpoint::default(), [1; 32], 9), Reason::CheckpointUnusable);
+            |checkpoint: &Checkpoint, context, objects| Place::parse(checkpoint, context, objects).unwrap_err().reason;
+        assert_eq!(error(&place.checkpoint(), [2; 16], 9), Reason::CheckpointUnusable);
+        assert_eq!(error(&place.checkpoint(), [1; 16], 2), Reason::CheckpointUnusable);
+        assert_eq!(error(&Checkpoint::default(), [1; 16], 9), Reason::CheckpointUnusable);
         let whole = place.checkpoint().0;
         for length in 0..whole.len() {
             // Cut between two failures it is another, valid one; the control plane keeps checkpoints whole.
             if length != HEAD {
-                assert_eq!(error(&Checkpoint(whole.slice(..length)), [1; 32], 9), Reason::CheckpointUnusable);
+                assert_eq!(error(&Checkpoint(whole.slice(..length)), [1; 16], 9), Reason::CheckpointUnusable);
             }
         }
     }
@@ -149,27 +147,27 @@ mod tests {
     #[test]
     fn more_failures_than_fit_make_a_checkpoint_that_is_not_used() {
         let failed = |count| (0..count).map(|index| (index, Reason::SourceDenied)).collect();
-        let fits = Place { scope: [0; 32], done: 2000, failed: failed(811) };
+        let fits = place(2000, failed(811));
         assert!(fits.checkpoint().0.len() <= Checkpoint::MAX);
-        assert!(Place::parse(&fits.checkpoint(), [0; 32], 2000).is_ok());
+        assert!(Place::parse(&fits.checkpoint(), [1; 16], 2000).is_ok());
         let too_many = Place { failed: failed(812), ..fits };
-        assert!(Place::parse(&too_many.checkpoint(), [0; 32], 2000).is_err());
+        assert!(Place::parse(&too_many.checkpoint(), [1; 16], 2000).is_err());
     }
 
     proptest! {
         #[test]
         fn a_place_survives_its_checkpoint(done in 0_usize..50_000, raw in prop::collection::vec((0_usize..50_000, 0_usize..8), 0..50)) {
             let failed: Vec<_> = raw.into_iter().filter(|(index, _)| *index < done).map(|(index, reason)| (index, REASONS[reason])).collect();
-            let place = Place { scope: [7; 32], done, failed };
-            prop_assert_eq!(Place::parse(&place.checkpoint(), [7; 32], 50_000).unwrap(), place);
+            let place = place(done, failed);
+            prop_assert_eq!(Place::parse(&place.checkpoint(), [1; 16], 50_000).unwrap(), place);
         }
 
         #[test]
         fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..100)) {
-            let mut known = [MAGIC.as_slice(), &[7; 32]].concat();
+            let mut known = [MAGIC.as_slice(), &[1; 16]].concat();
             known.extend_from_slice(&bytes);
-            let _parsed = Place::parse(&Checkpoint(bytes.into()), [7; 32], 10);
-            let _parsed = Place::parse(&Checkpoint(known.into()), [7; 32], 10);
+            let _parsed = Place::parse(&Checkpoint(bytes.into()), [1; 16], 10);
+            let _parsed = Place::parse(&Checkpoint(known.into()), [1; 16], 10);
         }
     }
 }

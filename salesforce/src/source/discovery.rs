@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use hybrid_runner_connector::{Reason, SourceError};
 use serde::Deserialize;
+use tracing::debug;
 
-use crate::auth::Access;
+use crate::auth::{Access, Session};
 use crate::config::ApiVersion;
 use crate::http::{Answer, Call, CallError, Class, Retry};
 use crate::listing::Listing;
+use crate::quota::Usage;
 
 /// The newest API version that the org offers.
 pub(super) async fn newest_version(access: &mut Access<'_>) -> Result<ApiVersion, SourceError> {
@@ -39,8 +41,8 @@ fn newest(answer: &[u8]) -> Option<ApiVersion> {
     offered.iter().filter_map(|offered| ApiVersion::from_text(&offered.version)).max()
 }
 
-/// The objects that the org lists, at least one.
-pub(super) async fn list(access: &mut Access<'_>, version: ApiVersion) -> Result<Listing, SourceError> {
+/// The objects that the org lists, at least one, and the day that it is there, in days since 1970.
+pub(super) async fn list(access: &mut Access<'_>, version: ApiVersion) -> Result<(Listing, Option<u32>), SourceError> {
     let path = format!("/services/data/v{version}/sobjects");
     let answer = get(access, &path).await.map_err(|refused| match refused {
         Refused::Call(error @ CallError::Status { status: 404 | 410, .. }) => {
@@ -63,7 +65,25 @@ pub(super) async fn list(access: &mut Access<'_>, version: ApiVersion) -> Result
              salesforceDomain is the right org",
         ));
     }
-    Ok(listing)
+    Ok((listing, answer.date.as_deref().and_then(day)))
+}
+
+/// The day of a `Date` header.
+fn day(date: &str) -> Option<u32> {
+    let seconds = jiff::fmt::rfc2822::parse(date).ok()?.timestamp().as_second();
+    u32::try_from(seconds / 86_400).ok()
+}
+
+/// Reads what the org has used of its daily limit. Without the permission to read it, the answers' headers say so later.
+pub(super) async fn limits(session: &Session, version: ApiVersion) -> Option<Usage> {
+    let path = format!("/services/data/v{version}/limits");
+    match session.call(Call::get(&path), &Retry::READ).await {
+        Ok(answer) => Usage::of_limits(&answer.body),
+        Err(error) => {
+            debug!(%error, "the org's limits cannot be read");
+            None
+        }
+    }
 }
 
 /// Why there is no answer.
@@ -106,6 +126,15 @@ mod tests {
     fn the_newest_version_is_the_greatest_number_not_the_last_text() {
         let answer = br#"[{"label":"Spring","url":"/services/data/v9.0","version":"9.0"},{"version":"100.0"},{"version":"68.0"}]"#;
         assert_eq!(newest(answer), Some(ApiVersion::new(100)));
+    }
+
+    #[test]
+    fn the_day_is_the_servers() {
+        assert_eq!(day("Sun, 22 Nov 2026 23:59:59 GMT"), Some(20_779));
+        assert_eq!(day("Thu, 01 Jan 1970 00:00:00 GMT"), Some(0));
+        for none in ["", "yesterday", "Wed, 31 Dec 1969 00:00:00 GMT"] {
+            assert_eq!(day(none), None, "{none}");
+        }
     }
 
     #[test]

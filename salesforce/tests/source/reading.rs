@@ -1,186 +1,14 @@
-//! The whole source against a simulated org, over real sockets and TLS.
-#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+//! What a run reads, in which order, with how many calls, and what it does when something fails.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use hybrid_runner_connector::{
-    Baseline, Checkpoint, Committed, Entity, EntitySink, Extraction, Notice, Progress, Reason, Report, SinkClosed,
-    Source, SourceError, Stage,
-};
-use hybrid_runner_openmetadata::workflow::Workflow;
-use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost, SalesforceSource};
-use hybrid_runner_secrets::{MemoryStore, SecretValue, Stores};
-use sandbox::{FaultPlan, Kind, Org, OrgConfig, Sandbox, SandboxHandle, ServerConfig};
+use hybrid_runner_connector::{Checkpoint, Committed, Reason, Report, Source as _, Stage};
+use sandbox::{FaultPlan, Kind};
 
-/// Collects what a run emits; can refuse to take more after a number of emits.
-#[derive(Default)]
-struct Sink {
-    entities: Vec<Entity>,
-    emits: Vec<(usize, Checkpoint)>,
-    notices: Vec<Notice>,
-    closes_after: Option<usize>,
-    /// Never takes anything over once this many were emitted.
-    stalls_after: Option<usize>,
-}
-
-#[async_trait]
-impl EntitySink for Sink {
-    async fn emit(&mut self, entities: Vec<Entity>, checkpoint: Checkpoint) -> Result<(), SinkClosed> {
-        if self.closes_after.is_some_and(|most| self.emits.len() >= most) {
-            return Err(SinkClosed);
-        }
-        if self.stalls_after.is_some_and(|most| self.emits.len() >= most) {
-            std::future::pending::<()>().await;
-        }
-        self.entities.extend(entities);
-        self.emits.push((self.entities.len(), checkpoint));
-        Ok(())
-    }
-
-    fn notice(&mut self, notice: Notice) {
-        self.notices.push(notice);
-    }
-}
-
-impl Sink {
-    fn tables(&self) -> Vec<&str> {
-        self.entities.iter().filter(|entity| entity.kind == "table").map(|entity| entity.fqn.as_str()).collect()
-    }
-
-    fn has_notice(&self, code: &str) -> bool {
-        self.notices.iter().any(|notice| notice.code == code)
-    }
-}
-
-/// One org, one definition.
-struct Case {
-    org: SandboxHandle,
-    /// Lines below `serviceConnection.config`.
-    connection: String,
-    /// Lines below `sourceConfig.config`.
-    options: String,
-    ca: Option<String>,
-    baseline: Baseline,
-    start: Option<Checkpoint>,
-    password: String,
-}
-
-const PASSWORD: &str = "password: secret:/sf/password\nsecurityToken: secret:/sf/token";
-
-impl Case {
-    async fn of(objects: usize) -> Self {
-        Self::with(objects, FaultPlan::default()).await
-    }
-
-    async fn with(objects: usize, faults: FaultPlan) -> Self {
-        let provider = rustls::crypto::aws_lc_rs::default_provider();
-        let _already_installed = provider.install_default();
-        let org = Org::generate(&OrgConfig { objects, fields_per_object: Some(8), ..OrgConfig::default() });
-        let org = Sandbox::start(org, ServerConfig { faults, ..ServerConfig::default() }).await.unwrap();
-        let credentials = org.credentials();
-        Self {
-            connection: format!("username: {}\n{PASSWORD}", credentials.username),
-            options: String::new(),
-            ca: Some(org.ca_pem().to_owned()),
-            password: credentials.password,
-            org,
-            baseline: Baseline::default(),
-            start: None,
-        }
-    }
-
-    fn workflow(&self) -> Workflow {
-        let indent =
-            |text: &str, by: usize| text.lines().map(|line| format!("{}{line}\n", " ".repeat(by))).collect::<String>();
-        let yaml = format!(
-            "source:\n  type: salesforce\n  serviceName: sf\n  serviceConnection:\n    config:\n      type: Salesforce\n      \
-             salesforceDomain: localhost\n{}  sourceConfig:\n    config:\n      type: DatabaseMetadata\n{}",
-            indent(&self.connection, 6),
-            indent(&self.options, 6),
-        );
-        Workflow::from_yaml(&yaml).unwrap()
-    }
-
-    fn source(&self) -> SalesforceSource {
-        let host = LocalHost {
-            host: "localhost".to_owned(),
-            port: self.org.addr().port(),
-            ca: self.ca.clone().map(String::into_bytes),
-        };
-        let hosts = HostPolicy::new(vec![host]).unwrap();
-        let local = LocalConfig { hosts, use_system_proxy: false, ..LocalConfig::default() };
-        SalesforceSource::plan(&self.workflow(), &local).unwrap()
-    }
-
-    fn extraction(&self) -> Extraction {
-        let credentials = self.org.credentials();
-        let store = MemoryStore::default()
-            .with("/sf/password", SecretValue::new(self.password.clone()))
-            .with("/sf/token", SecretValue::new(credentials.security_token))
-            .with("/sf/secret", SecretValue::new(credentials.consumer_secret));
-        Extraction {
-            secrets: Arc::new(Stores::default().with("memory", store)),
-            start: self.start.clone(),
-            baseline: Arc::new(Baseline(self.baseline.0.clone())),
-            full: false,
-            progress: Arc::new(Progress::default()),
-        }
-    }
-
-    async fn run(&self) -> (Result<Report, SourceError>, Sink) {
-        let mut sink = Sink::default();
-        let result = self.source().extract(self.extraction(), &mut sink).await;
-        self.assert_no_secret(&result, &sink);
-        (result, sink)
-    }
-
-    async fn report(&self) -> (Report, Sink) {
-        let (result, sink) = self.run().await;
-        (result.unwrap(), sink)
-    }
-
-    async fn error(&self) -> SourceError {
-        self.run().await.0.unwrap_err()
-    }
-
-    /// FQNs of the tables of all objects, in the listing's order.
-    fn expected(&self) -> Vec<String> {
-        self.org.org().objects().map(|object| format!("sf.default.salesforce.{}", object.entry.name)).collect()
-    }
-
-    fn assert_complete(&self, report: &Report, sink: &Sink) {
-        assert_eq!(report.failures, []);
-        assert!(report.complete);
-        assert_eq!(sink.tables(), self.expected());
-        let org = self.org.org();
-        assert_eq!(report.summary.objects, u64::try_from(org.objects().len()).unwrap());
-        assert_eq!(report.summary.columns, u64::try_from(org.field_count()).unwrap());
-        assert!(report.summary.keys >= report.summary.objects);
-    }
-
-    fn assert_no_secret(&self, result: &Result<Report, SourceError>, sink: &Sink) {
-        let credentials = self.org.credentials();
-        let said = format!("{result:?} {:?} {:?}", sink.notices, sink.emits);
-        for secret in [&self.password, &credentials.security_token, &credentials.consumer_secret] {
-            assert!(!said.contains(secret.as_str()), "a secret is in {said}");
-        }
-    }
-}
-
-/// The texts of an error and its causes.
-fn chain(error: &SourceError) -> String {
-    let mut text = error.to_string();
-    let mut next = std::error::Error::source(error);
-    while let Some(cause) = next {
-        text = format!("{text}: {cause}");
-        next = cause.source();
-    }
-    text
-}
+use crate::case::{Case, Sink, chain};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_object_arrives_in_the_listings_order_parents_first() {
@@ -194,7 +22,8 @@ async fn every_object_arrives_in_the_listings_order_parents_first() {
     assert_eq!(report.summary.requests, seen.total);
     assert_eq!(report.summary.bytes_received, seen.body_bytes);
     // Login, versions, list, and 25 objects a call.
-    let expected = [(Kind::SoapLogin, 1), (Kind::Versions, 1), (Kind::Global, 1), (Kind::Composite, 6)];
+    let expected =
+        [(Kind::SoapLogin, 1), (Kind::Versions, 1), (Kind::Global, 1), (Kind::Limits, 1), (Kind::Composite, 6)];
     assert_eq!(seen.by_kind, BTreeMap::from(expected));
 }
 
@@ -218,7 +47,7 @@ async fn a_thousand_objects_take_at_most_sixty_requests() {
     let case = Case::with(1000, FaultPlan { latency: Duration::from_millis(50), ..FaultPlan::default() }).await;
     let (report, sink) = case.report().await;
     case.assert_complete(&report, &sink);
-    assert_eq!(case.org.requests().total, 1 + 1 + 1 + 40);
+    assert_eq!(case.org.requests().total, 1 + 1 + 1 + 1 + 40);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -229,7 +58,7 @@ async fn client_credentials_log_in() {
     let (report, sink) = case.report().await;
     case.assert_complete(&report, &sink);
     let seen = case.org.requests();
-    assert_eq!((seen.count(Kind::Token), seen.count(Kind::SoapLogin), seen.count(Kind::Versions)), (1, 0, 0));
+    assert_eq!((seen.count(Kind::Token), seen.count(Kind::SoapLogin), seen.count(Kind::Versions)), (1, 0, 1));
     assert!(case.org.log().iter().any(|request| request.path == "/services/data/v60.0/composite"));
 }
 
@@ -324,16 +153,8 @@ async fn an_org_that_stays_unavailable_ends_the_run() {
     let error = case.error().await;
     assert_eq!(error.reason, Reason::SourceUnreachable);
     assert!(error.detail.contains("503") && error.detail.contains("status.salesforce.com"), "{error}");
-    assert_eq!(case.org.requests().total, 2 + 5);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_used_up_quota_ends_the_run_at_once() {
-    let case = Case::with(30, FaultPlan { limit_reached: true, ..FaultPlan::default() }).await;
-    let error = case.error().await;
-    assert_eq!(error.reason, Reason::SourceThrottled);
-    assert!(error.detail.contains("24 hours"), "{error}");
-    assert!(case.org.requests().total <= 3);
+    // Login, versions, limits, and the list five times.
+    assert_eq!(case.org.requests().total, 3 + 5);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

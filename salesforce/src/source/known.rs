@@ -1,0 +1,92 @@
+//! What the last committed run knew of the objects in scope, as far as it still holds.
+
+use hybrid_runner_connector::{Baseline, Extraction};
+use hybrid_runner_openmetadata::entity::Kind;
+
+use super::memo::Memo;
+use crate::annotations::Vocabulary;
+use crate::config::{ApiVersion, Config, Selection};
+use crate::listing::Listing;
+use crate::map::Mapper;
+use crate::naming::Naming;
+
+/// A table that may be what it was.
+#[derive(Debug, Clone)]
+pub(super) struct Known {
+    /// Of the committed body.
+    pub(super) content_hash: [u8; 32],
+    pub(super) memo: Memo,
+}
+
+/// Everything that all tables of a run depend on together: a memo of another context says nothing.
+///
+/// - who asks, and where: a describe shows what the user may see;
+/// - the language, which no login tells: the labels of Salesforce's own objects are in it;
+/// - the version, the mapping, the options that change tables;
+/// - the names in scope, because foreign keys point to no others.
+pub(super) fn context(
+    config: &Config,
+    version: ApiVersion,
+    identity: &str,
+    listing: &Listing,
+    selection: &Selection,
+) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    // The length first, so that no two lists of texts are one.
+    let mut put = |text: &str| {
+        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
+        hasher.update(&length.to_be_bytes()).update(text.as_bytes());
+    };
+    put(&format!("{} {version} {}", Mapper::VERSION, config.tags));
+    put(&format!("{} {}", config.options.field_owners, config.options.record_counts));
+    put(identity);
+    put(config.naming.schema_fqn());
+    for object in listing.objects.iter().filter(|object| !object.custom) {
+        put(object.label.as_deref().unwrap_or_default());
+    }
+    put("in scope");
+    selection.in_scope.iter().for_each(|object| put(&object.name));
+    first_half(&hasher.finalize())
+}
+
+/// What is known of each object in scope, in order.
+pub(super) fn of(
+    extraction: &Extraction,
+    naming: &Naming,
+    selection: &Selection,
+    context: [u8; 16],
+    today: Option<u32>,
+    refresh_days: u32,
+) -> Vec<Option<Known>> {
+    let Some(today) = today.filter(|_| !extraction.full) else { return vec![None; selection.in_scope.len()] };
+    let is_recent = |memo: &Memo| today.checked_sub(memo.day).is_some_and(|age| age < refresh_days);
+    let known = |fqn: &str| {
+        let committed = table(&extraction.baseline, fqn)?;
+        let memo = Memo::parse(&committed.memo).filter(|memo| memo.context == context && is_recent(memo))?;
+        Some(Known { content_hash: committed.content_hash, memo })
+    };
+    selection.in_scope.iter().map(|object| known(&naming.table_fqn(&object.name))).collect()
+}
+
+fn table<'a>(baseline: &'a Baseline, fqn: &str) -> Option<&'a hybrid_runner_connector::Committed> {
+    baseline.0.get(fqn).filter(|committed| committed.kind == Kind::Table.as_str())
+}
+
+/// 128 bits are enough to tell two contexts apart.
+pub(super) fn first_half(hash: &blake3::Hash) -> [u8; 16] {
+    hash.as_bytes().first_chunk().copied().unwrap_or_default()
+}
+
+/// A digest of the vocabulary.
+pub(super) fn vocabulary(vocabulary: &Vocabulary) -> [u8; 16] {
+    let Vocabulary { sensitivity, compliance, status } = vocabulary;
+    let mut hasher = blake3::Hasher::new();
+    for values in [sensitivity, compliance, status] {
+        for value in values {
+            // No value of a picklist holds these bytes.
+            hasher.update(value.as_bytes()).update(b"\0");
+        }
+        hasher.update(b"\x01");
+    }
+    first_half(&hasher.finalize())
+}

@@ -1,0 +1,514 @@
+//! Reading all objects in scope: many calls in flight, tables emitted in order.
+//!
+//! ```text
+//!           ┌▶ describe, 25 a call ──▶ draft, or "not modified" ─┐
+//! objects ──┤                                                    ├─▶ finish ─▶ ready ─▶ emit, in the listing's order
+//!           └▶ annotations, 5 queries a call ────────────────────┘
+//! ```
+//!
+//! Objects are numbered in the listing's order. A batch is a range of numbers; what becomes of each object waits in
+//! `parts` until describe and annotations are there, and in `ready` until all before it are. A range that was too much,
+//! or whose session expired, goes back to `again` (before anything new); an object that may be read later goes back
+//! alone, and one that is not modified but annotated otherwise than before goes back without its condition.
+
+mod jobs;
+mod parts;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
+use std::sync::Arc;
+
+use hybrid_runner_connector::{Content, Entity, EntitySink, Failure, Progress, Reason, SourceError};
+use hybrid_runner_openmetadata::entity::Kind;
+use tokio::task::JoinSet;
+use tracing::debug;
+
+use self::jobs::{Batch, Done};
+use self::parts::{Described, Finished, Parts, Unfinished};
+use super::checkpoint::Place;
+use super::concurrency::Concurrency;
+use super::known::{self, Known};
+use super::{closed, count};
+use crate::annotations::{Annotations, Vocabulary};
+use crate::auth::{Access, Session};
+use crate::composite::{BatchSize, MAX_PARTS, ObjectFailure, ObjectOutcome, Outcome};
+use crate::config::ApiVersion;
+use crate::http::CallError;
+use crate::listing::ListedObject;
+use crate::map::Mapper;
+use crate::quota::Quota;
+use crate::tooling::{Annotator, ToolingCall, ToolingOutcome};
+
+/// So many calls in a row without one useful answer end the run: it is not an object that is at fault then. Finding one
+/// object of 25 takes five, and its neighbours answer in between.
+const MAX_USELESS: u32 = 12;
+
+/// How often an object whose call gets no useful answer is asked for alone.
+const TRIES_ALONE: u32 = 2;
+
+/// The most objects between the first that is not emitted and the last that was asked for. Five queries for annotations
+/// take some 300 objects of usual size, and the next five are collected while they are answered.
+const WINDOW_OBJECTS: usize = 1_000;
+
+/// So many fields in drafts that wait for their annotations, and in tables that wait for their turn, stop new describes:
+/// three calls for annotations, some 10 MiB.
+const WINDOW_FIELDS: u64 = 30_000;
+
+/// A call for annotations covers so many fields, a little less than its five queries of 2,000 rows.
+const ROWS_AN_ANNOTATION: usize = 9_000;
+
+/// A call for describes (25 objects of some 110 fields) brings a third of that.
+const DESCRIBES_AN_ANNOTATION: usize = 3;
+
+/// Drafts that are finished by one job: some milliseconds of work.
+const FINISHED_TOGETHER: usize = 16;
+
+/// What all calls of a run share.
+#[derive(Debug)]
+pub(super) struct Shared {
+    /// Of describes.
+    pub(super) version: ApiVersion,
+    pub(super) mapper: Mapper,
+    /// In scope, in the listing's order.
+    pub(super) objects: Vec<ListedObject>,
+    /// See [`known::context`].
+    pub(super) context: [u8; 16],
+    /// In days since 1970, by Salesforce's clock.
+    pub(super) today: Option<u32>,
+}
+
+/// What reading came to.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    pub(super) objects: u64,
+    pub(super) columns: u64,
+    pub(super) keys: u64,
+    pub(super) failures: Vec<Failure>,
+}
+
+/// The work of a run.
+pub(super) struct Reading {
+    shared: Arc<Shared>,
+    quota: Arc<Quota>,
+    /// By number; `None` for what is to be read without condition.
+    known: Vec<Option<Known>>,
+    annotator: Annotator,
+    /// By number: whether the annotator was told of it.
+    annotated: Vec<bool>,
+    vocabulary: Option<Arc<Vocabulary>>,
+    jobs: JoinSet<Done>,
+    describes: usize,
+    annotations: usize,
+    concurrency: Concurrency,
+    size: BatchSize,
+    /// The first object that no batch was made for yet.
+    fresh: usize,
+    again: VecDeque<Batch>,
+    parts: Parts,
+    unfinished: Vec<Unfinished>,
+    /// By number: what is known and not emitted.
+    ready: BTreeMap<usize, Result<Finished, ObjectFailure>>,
+    /// Columns in the bodies of `ready`.
+    ready_columns: u64,
+    useless: u32,
+    /// Why no call is made any more. Those under way are waited for, because they were paid for.
+    end: Option<SourceError>,
+    place: Place,
+    tally: Tally,
+}
+
+impl Reading {
+    /// The work that is left behind a place, with at most so many calls at a time.
+    pub(super) fn new(
+        shared: Shared,
+        known: Vec<Option<Known>>,
+        annotator: Annotator,
+        place: Place,
+        most: usize,
+        quota: Arc<Quota>,
+    ) -> Self {
+        let tally = Tally { objects: count(shared.objects.len()), ..Tally::default() };
+        Self {
+            annotated: vec![false; shared.objects.len()],
+            shared: Arc::new(shared),
+            quota,
+            known,
+            annotator,
+            vocabulary: None,
+            jobs: JoinSet::new(),
+            describes: 0,
+            annotations: 0,
+            concurrency: Concurrency::new(most),
+            size: BatchSize::new(),
+            fresh: place.done,
+            again: VecDeque::new(),
+            parts: Parts::default(),
+            unfinished: Vec::new(),
+            ready: BTreeMap::new(),
+            ready_columns: 0,
+            useless: 0,
+            end: None,
+            place,
+            tally,
+        }
+    }
+
+    /// Does it.
+    ///
+    /// # Cancel safety
+    /// Dropping the future aborts all calls.
+    pub(super) async fn run(
+        mut self,
+        access: &mut Access<'_>,
+        progress: &Progress,
+        sink: &mut dyn EntitySink,
+    ) -> Result<Tally, SourceError> {
+        self.recall(progress);
+        loop {
+            self.collect(progress);
+            self.emit(sink).await?;
+            self.begin(access.session());
+            let Some(joined) = self.jobs.join_next().await else { break };
+            let done = joined.map_err(|panicked| {
+                SourceError::caused(
+                    Reason::SourceProtocol,
+                    "reading objects ended unexpectedly; please report it",
+                    panicked,
+                )
+            })?;
+            self.conclude(done, access, progress, sink).await?;
+        }
+        match self.end {
+            Some(error) => Err(error),
+            None if self.place.done == self.shared.objects.len() && self.vocabulary.is_some() => Ok(self.tally),
+            None => Err(CallError::from(self.quota.bound()).into_source_error()),
+        }
+    }
+
+    /// Reports what an earlier attempt of this run did.
+    fn recall(&mut self, progress: &Progress) {
+        progress.add_done(count(self.place.done - self.place.failed.len().min(self.place.done)));
+        progress.add_failed(count(self.place.failed.len()));
+        for (index, reason) in self.place.failed.clone() {
+            self.report(
+                index,
+                ObjectFailure { reason, detail: "it failed in an earlier attempt of this run".to_owned() },
+            );
+        }
+    }
+
+    /// Fills the calls up. What is under way or waits to be emitted spans a bounded number of objects.
+    fn begin(&mut self, session: &Arc<Session>) {
+        while self.end.is_none() && self.describes + self.annotations < self.concurrency.now() {
+            if let Some(batch) = self.again.pop_front() {
+                self.describe(batch, session);
+            } else if let Some(call) = self.annotator.next_call(false) {
+                self.annotate(call, session);
+            } else if let Some(batch) = self.next_fresh() {
+                self.describe(batch, session);
+            } else if let Some(call) = self.rest_of_annotations() {
+                self.annotate(call, session);
+            } else {
+                return;
+            }
+        }
+    }
+
+    /// The next range of objects that were never asked for; `None` at the end, and while too much waits to be emitted.
+    fn next_fresh(&mut self) -> Option<Batch> {
+        let end = self.shared.objects.len().min(self.fresh + self.size.now());
+        if end == self.fresh
+            || !self.is_affordable()
+            || end > self.place.done + WINDOW_OBJECTS
+            || self.parts.fields() + self.ready_columns >= WINDOW_FIELDS
+        {
+            return None;
+        }
+        let objects = self.fresh..end;
+        self.fresh = end;
+        for index in objects.clone() {
+            if let Some(Some(known)) = self.known.get(index) {
+                self.want_annotations(index, known.memo.fields);
+            }
+        }
+        Some(Batch { objects, tries: 0 })
+    }
+
+    /// Whether a call for describes leaves enough of the quota for the annotations of everything that is described then:
+    /// an attempt that ends at the quota should have emitted what it paid for.
+    fn is_affordable(&self) -> bool {
+        let for_describes = (self.describes + 1).div_ceil(DESCRIBES_AN_ANNOTATION);
+        let for_waiting = self.annotator.waiting_rows().div_ceil(ROWS_AN_ANNOTATION);
+        self.quota.permitted().is_none_or(|permitted| permitted > count(for_describes + for_waiting))
+    }
+
+    /// A call that is not full, when nothing comes that would fill it.
+    fn rest_of_annotations(&mut self) -> Option<ToolingCall> {
+        let is_end = self.fresh == self.shared.objects.len() || !self.is_affordable();
+        let nothing_comes = self.describes == 0 && (is_end || self.annotations == 0);
+        if nothing_comes { self.annotator.next_call(true) } else { None }
+    }
+
+    fn want_annotations(&mut self, index: usize, fields: u32) {
+        if let Some(wanted @ false) = self.annotated.get_mut(index) {
+            *wanted = true;
+            self.annotator.add(index, usize::try_from(fields).unwrap_or(usize::MAX));
+        }
+    }
+
+    fn describe(&mut self, batch: Batch, session: &Arc<Session>) {
+        self.describes += 1;
+        let stamp = |known: &Option<Known>| known.as_ref().map(|known| known.memo.stamp.clone());
+        let stamps = self.known.get(batch.objects.clone()).unwrap_or_default().iter().map(stamp).collect();
+        self.jobs.spawn(jobs::describe(Arc::clone(&self.shared), Arc::clone(session), batch, stamps));
+    }
+
+    fn annotate(&mut self, call: ToolingCall, session: &Arc<Session>) {
+        self.annotations += 1;
+        self.jobs.spawn(jobs::annotate(Arc::clone(session), call));
+    }
+
+    /// Draws the conclusions from a job.
+    async fn conclude(
+        &mut self,
+        done: Done,
+        access: &mut Access<'_>,
+        progress: &Progress,
+        sink: &mut dyn EntitySink,
+    ) -> Result<(), SourceError> {
+        match done {
+            Done::Described { batch, session, outcome } => {
+                self.describes -= 1;
+                self.concurrency.answered(self.quota.pressure());
+                self.conclude_describes(batch, &session, outcome, access, progress).await
+            }
+            Done::Annotated { call, session, outcome } => {
+                self.annotations -= 1;
+                self.concurrency.answered(self.quota.pressure());
+                self.conclude_annotations(call, &session, outcome, access, sink).await
+            }
+            Done::Finished(finished) => {
+                for (index, table) in finished {
+                    self.settle(index, table, progress);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    async fn conclude_describes(
+        &mut self,
+        batch: Batch,
+        session: &Arc<Session>,
+        outcome: Outcome,
+        access: &mut Access<'_>,
+        progress: &Progress,
+    ) -> Result<(), SourceError> {
+        match outcome {
+            Outcome::Objects { outcomes, took } => {
+                access.accepted(session);
+                self.size.answered(batch.objects.len(), took);
+                self.useless = 0;
+                for (index, outcome) in batch.objects.clone().zip(outcomes) {
+                    self.described(index, outcome, batch.tries, progress);
+                }
+            }
+            Outcome::Session(error) => {
+                access.renew(session, error).await?;
+                self.again.push_back(batch);
+            }
+            Outcome::Smaller(error) => self.split(&batch, error, progress)?,
+            Outcome::Failed(error) => self.fail(error.into_source_error())?,
+        }
+        Ok(())
+    }
+
+    /// The run cannot go on. At a bound of the quota what was paid for is still taken.
+    fn fail(&mut self, error: SourceError) -> Result<(), SourceError> {
+        if error.reason != Reason::SourceThrottled {
+            return Err(error);
+        }
+        self.end.get_or_insert(error);
+        Ok(())
+    }
+
+    /// Takes the outcome of an object that was asked for `tries` times before.
+    fn described(&mut self, index: usize, outcome: ObjectOutcome, tries: u32, progress: &Progress) {
+        let failure = match outcome {
+            // Its annotations cannot be read: the describe is of no use.
+            _ if self.is_settled(index) => return,
+            ObjectOutcome::Drafted { draft, stamp } => {
+                self.want_annotations(index, u32::try_from(draft.fields()).unwrap_or(u32::MAX));
+                return self.parts.describe(index, Described::Drafted { draft, stamp });
+            }
+            ObjectOutcome::NotModified => return self.parts.describe(index, Described::NotModified),
+            ObjectOutcome::Again { failure, tries: most } if tries + 1 < most => {
+                debug!(object = index, reason = %failure.reason, "asking for the object again, alone");
+                self.again.push_back(Batch { objects: index..index + 1, tries: tries + 1 });
+                return;
+            }
+            ObjectOutcome::Again { failure, .. } | ObjectOutcome::Failed(failure) => failure,
+        };
+        self.settle(index, Err(failure), progress);
+    }
+
+    /// Halves a batch that got no useful answer, or gives its only object up.
+    fn split(&mut self, batch: &Batch, error: CallError, progress: &Progress) -> Result<(), SourceError> {
+        let Range { start, end } = batch.objects.clone();
+        self.size.shrink(end - start);
+        self.useless += 1;
+        if self.useless == MAX_USELESS {
+            return Err(error.into_source_error());
+        }
+        debug!(objects = end - start, %error, "no useful answer, asking for less");
+        if end - start == 1 {
+            let failure = ObjectFailure::of_call(&error);
+            self.described(start, ObjectOutcome::Again { failure, tries: TRIES_ALONE }, batch.tries, progress);
+        } else {
+            let middle = start.midpoint(end);
+            for objects in [start..middle, middle..end] {
+                self.again.push_back(Batch { objects, tries: 0 });
+            }
+        }
+        Ok(())
+    }
+
+    async fn conclude_annotations(
+        &mut self,
+        call: ToolingCall,
+        session: &Arc<Session>,
+        outcome: ToolingOutcome,
+        access: &mut Access<'_>,
+        sink: &mut dyn EntitySink,
+    ) -> Result<(), SourceError> {
+        match outcome {
+            ToolingOutcome::Session(error) => {
+                access.renew(session, error).await?;
+                self.annotator.put_back(call);
+            }
+            outcome => {
+                access.accepted(session);
+                match self.annotator.settle(call, outcome) {
+                    Ok(notices) => notices.into_iter().for_each(|notice| sink.notice(notice)),
+                    Err(error) => self.fail(error)?,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Brings together what is there of each object.
+    fn collect(&mut self, progress: &Progress) {
+        // What annotations become depends on the vocabulary.
+        let Some(vocabulary) = self.vocabulary.clone().or_else(|| self.annotator.vocabulary().cloned().map(Arc::new))
+        else {
+            return;
+        };
+        for (index, annotations) in self.annotator.take_known() {
+            match annotations {
+                _ if self.is_settled(index) => {}
+                Ok(annotations) => self.parts.annotate(index, annotations),
+                Err(failure) => self.settle(index, Err(failure), progress),
+            }
+        }
+        while let Some((index, described, annotations)) = self.parts.take_joined() {
+            match described {
+                Described::Drafted { draft, stamp } => {
+                    self.unfinished.push(Unfinished { index, draft, stamp, annotations });
+                }
+                Described::NotModified => self.keep_or_read_again(index, annotations, &vocabulary, progress),
+            }
+        }
+        while !self.unfinished.is_empty() {
+            let rest = self.unfinished.split_off(self.unfinished.len().min(FINISHED_TOGETHER));
+            let drafts = std::mem::replace(&mut self.unfinished, rest);
+            self.jobs.spawn(jobs::finish(Arc::clone(&self.shared), Arc::clone(&vocabulary), drafts));
+        }
+        self.vocabulary = Some(vocabulary);
+    }
+
+    /// A table whose describe is what it was is what it was, if its annotations are.
+    fn keep_or_read_again(
+        &mut self,
+        index: usize,
+        annotations: Annotations,
+        vocabulary: &Vocabulary,
+        progress: &Progress,
+    ) {
+        let Some((object, slot)) = self.shared.objects.get(index).zip(self.known.get_mut(index)) else { return };
+        // Once: what is read without condition is never "not modified".
+        let Some(known) = slot.take() else { return };
+        if known.memo.annotations == parts::digest(&annotations, vocabulary) {
+            let entity = Entity {
+                kind: Kind::Table.as_str(),
+                fqn: self.shared.mapper.naming().table_fqn(&object.name),
+                content: Content::Unchanged(known.content_hash),
+                memo: known.memo.to_bytes(),
+            };
+            let (columns, keys) = (known.memo.columns.into(), known.memo.keys.into());
+            self.settle(index, Ok(Finished { entity, columns, keys }), progress);
+        } else {
+            self.parts.annotate(index, annotations);
+            self.again.push_back(Batch { objects: index..index + 1, tries: 0 });
+        }
+    }
+
+    fn is_settled(&self, index: usize) -> bool {
+        index < self.place.done || self.ready.contains_key(&index)
+    }
+
+    fn settle(&mut self, index: usize, table: Result<Finished, ObjectFailure>, progress: &Progress) {
+        self.parts.forget(index);
+        match &table {
+            Ok(finished) => {
+                progress.add_done(1);
+                self.ready_columns += finished.held_columns();
+            }
+            Err(_) => progress.add_failed(1),
+        }
+        self.ready.insert(index, table);
+    }
+
+    /// Emits what is known of the objects that are next, a batch at a time; before the first of them, what tables refer
+    /// to.
+    async fn emit(&mut self, sink: &mut dyn EntitySink) -> Result<(), SourceError> {
+        let Some(vocabulary) = &self.vocabulary else { return Ok(()) };
+        if self.place.meet(known::vocabulary(vocabulary))? {
+            let parents = self.shared.mapper.parents(vocabulary);
+            let parents = parents.map_err(|error| SourceError::new(error.reason(), error.to_string()))?;
+            sink.emit(parents, self.place.checkpoint()).await.map_err(closed)?;
+        }
+        loop {
+            let mut tables = Vec::new();
+            while tables.len() < MAX_PARTS
+                && let Some(table) = self.ready.remove(&self.place.done)
+            {
+                match table {
+                    Ok(finished) => {
+                        self.ready_columns -= finished.held_columns();
+                        self.tally.columns += finished.columns;
+                        self.tally.keys += finished.keys;
+                        tables.push(finished.entity);
+                    }
+                    Err(failure) => {
+                        self.place.failed.push((self.place.done, failure.reason));
+                        self.report(self.place.done, failure);
+                    }
+                }
+                self.place.done += 1;
+            }
+            // A failure alone needs no checkpoint: without it the object is asked for again.
+            if tables.is_empty() {
+                return Ok(());
+            }
+            sink.emit(tables, self.place.checkpoint()).await.map_err(closed)?;
+        }
+    }
+
+    fn report(&mut self, index: usize, failure: ObjectFailure) {
+        if let Some(object) = self.shared.objects.get(index) {
+            let fqn = self.shared.mapper.naming().table_fqn(&object.name);
+            self.tally.failures.push(Failure { fqn, reason: failure.reason, detail: failure.detail });
+        }
+    }
+}

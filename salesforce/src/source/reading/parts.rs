@@ -1,0 +1,143 @@
+//! What is there of objects that are not settled: a describe, annotations, or both.
+
+use std::collections::BTreeMap;
+
+use hybrid_runner_connector::Entity;
+
+use super::super::memo::Memo;
+use super::super::{count, known};
+use super::Shared;
+use crate::annotations::{Annotations, Vocabulary};
+use crate::composite::ObjectFailure;
+use crate::map::{Draft, Mapped};
+
+/// What a describe came to.
+pub(super) enum Described {
+    Drafted { draft: Box<Draft>, stamp: Option<String> },
+    NotModified,
+}
+
+/// A draft and what belongs to it.
+pub(super) struct Unfinished {
+    pub(super) index: usize,
+    pub(super) draft: Box<Draft>,
+    pub(super) stamp: Option<String>,
+    pub(super) annotations: Annotations,
+}
+
+/// A table to emit.
+#[derive(Debug)]
+pub(super) struct Finished {
+    pub(super) entity: Entity,
+    pub(super) columns: u64,
+    pub(super) keys: u64,
+}
+
+/// By number: what is there.
+#[derive(Default)]
+pub(super) struct Parts {
+    open: BTreeMap<usize, Part>,
+    /// Objects of which both parts are there.
+    joined: Vec<usize>,
+    fields: u64,
+}
+
+#[derive(Default)]
+struct Part {
+    described: Option<Described>,
+    annotations: Option<Annotations>,
+}
+
+impl Parts {
+    /// Fields in all drafts that wait.
+    pub(super) fn fields(&self) -> u64 {
+        self.fields
+    }
+
+    pub(super) fn describe(&mut self, index: usize, described: Described) {
+        self.fields += described.fields();
+        let part = self.open.entry(index).or_default();
+        if part.annotations.is_some() {
+            self.joined.push(index);
+        }
+        self.fields -= part.described.replace(described).map_or(0, |earlier| earlier.fields());
+    }
+
+    pub(super) fn annotate(&mut self, index: usize, annotations: Annotations) {
+        let part = self.open.entry(index).or_default();
+        if part.described.is_some() {
+            self.joined.push(index);
+        }
+        part.annotations = Some(annotations);
+    }
+
+    /// Takes an object of which both parts are there.
+    pub(super) fn take_joined(&mut self) -> Option<(usize, Described, Annotations)> {
+        while let Some(index) = self.joined.pop() {
+            if let Some(Part { described: Some(described), annotations: Some(annotations) }) = self.open.remove(&index)
+            {
+                self.fields -= described.fields();
+                return Some((index, described, annotations));
+            }
+        }
+        None
+    }
+
+    /// Drops what is there of an object.
+    pub(super) fn forget(&mut self, index: usize) {
+        let described = self.open.remove(&index).and_then(|part| part.described);
+        self.fields -= described.map_or(0, |described| described.fields());
+    }
+}
+
+impl Described {
+    fn fields(&self) -> u64 {
+        match self {
+            Self::Drafted { draft, .. } => count(draft.fields()),
+            Self::NotModified => 0,
+        }
+    }
+}
+
+impl Finished {
+    /// Columns that it holds in memory: none when it is unchanged.
+    pub(super) fn held_columns(&self) -> u64 {
+        if self.entity.body().is_some() { self.columns } else { 0 }
+    }
+}
+
+impl Unfinished {
+    /// The table, with the memo for the next run.
+    pub(super) fn finish(self, shared: &Shared, vocabulary: &Vocabulary) -> Result<Finished, ObjectFailure> {
+        let Self { index: _, draft, stamp, annotations } = self;
+        let fields = figure(draft.fields());
+        let mapped = shared.mapper.finish(*draft, &annotations, vocabulary);
+        let Mapped { mut entity, columns, keys, .. } =
+            mapped.map_err(|error| ObjectFailure { reason: error.reason(), detail: error.to_string() })?;
+        if let Some(stamp) = stamp {
+            let memo = Memo {
+                context: shared.context,
+                annotations: digest(&annotations, vocabulary),
+                // Without a date the memo is as old as can be: the next run reads without condition.
+                day: shared.today.unwrap_or(0),
+                fields,
+                columns: figure(columns),
+                keys: figure(keys),
+                stamp,
+            };
+            entity.memo = memo.to_bytes();
+        }
+        Ok(Finished { entity, columns, keys })
+    }
+}
+
+/// Of everything in a table that is not from its describe.
+pub(super) fn digest(annotations: &Annotations, vocabulary: &Vocabulary) -> [u8; 16] {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&annotations.digest()).update(&known::vocabulary(vocabulary));
+    known::first_half(&hasher.finalize())
+}
+
+fn figure<T: TryInto<u32>>(figure: T) -> u32 {
+    figure.try_into().unwrap_or(u32::MAX)
+}

@@ -1,0 +1,7 @@
+//! The whole source against a simulated org, over real sockets and TLS.
+#![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
+
+mod case;
+mod incremental;
+mod quota;
+mod reading;
