@@ -79,7 +79,7 @@ pub(crate) struct ObjectFailure {
 }
 
 impl ObjectFailure {
-    fn new(reason: Reason, detail: impl fmt::Display) -> Self {
+    pub(crate) fn new(reason: Reason, detail: impl fmt::Display) -> Self {
         Self { reason, detail: detail.to_string() }
     }
 
@@ -175,7 +175,7 @@ fn reference(index: usize) -> String {
 }
 
 /// Whether a listed name is one that can stand in a URL: letters, digits and `_`, which is all that Salesforce permits.
-fn is_api_name(name: &str) -> bool {
+pub(crate) fn is_api_name(name: &str) -> bool {
     !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
@@ -189,14 +189,14 @@ fn unaskable() -> ObjectOutcome {
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
-struct Part<'a> {
+pub(crate) struct Part<'a> {
     #[serde(borrow, default)]
-    body: Option<&'a RawValue>,
+    pub(crate) body: Option<&'a RawValue>,
     #[serde(borrow, default)]
     http_headers: Option<IfObject<PartHeaders<'a>>>,
-    http_status_code: u16,
+    pub(crate) http_status_code: u16,
     #[serde(borrow)]
-    reference_id: Cow<'a, str>,
+    pub(crate) reference_id: Cow<'a, str>,
 }
 
 /// The headers of a part. Those that are absent or of another kind are not said.
@@ -208,12 +208,12 @@ struct PartHeaders<'a> {
 }
 
 impl Part<'_> {
-    fn code(&self) -> Option<ErrorCode> {
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
         self.body.and_then(|body| ErrorCode::of_body(body.get().as_bytes()))
     }
 
     /// The code of a part that says that no other part can be read either.
-    fn ends_the_run(&self) -> Option<Option<ErrorCode>> {
+    pub(crate) fn ends_the_run(&self) -> Option<Option<ErrorCode>> {
         if matches!(self.http_status_code, 200 | 304) {
             return None;
         }
@@ -224,7 +224,7 @@ impl Part<'_> {
 }
 
 /// Takes an answer apart. The bodies of its parts stay where they are.
-fn parse(answer: &[u8]) -> Result<Vec<Part<'_>>, &'static str> {
+pub(crate) fn parse(answer: &[u8]) -> Result<Vec<Part<'_>>, &'static str> {
     #[derive(Deserialize)]
     struct Envelope<'a> {
         #[serde(borrow, rename = "compositeResponse")]

@@ -13,6 +13,7 @@
 //! - `http`: one client a session; deadlines, caps, retries. `auth`: the logins. `composite`: describes in batches.
 //! - [`listing`], [`describe`]: what Salesforce answers, as far as it is used. [`map`]: from there to entities, pure;
 //!   [`naming`]: where they stand in OpenMetadata.
+//! - `tooling`: what a describe does not say: descriptions, classification, owners, record counts.
 //! - [`source`]: the flow of one run.
 //!
 //! A credential is read from its store when a login needs it and sent to the login host only; the session that comes

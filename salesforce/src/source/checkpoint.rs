@@ -47,6 +47,11 @@ impl Place {
         Self { context, vocabulary: None, done: 0, failed: Vec::new() }
     }
 
+    /// Whether what tables refer to was emitted.
+    pub(super) fn has_begun(&self) -> bool {
+        self.vocabulary.is_some()
+    }
+
     /// The vocabulary of this attempt is known. True when what tables refer to is still to be emitted.
     pub(super) fn meet(&mut self, vocabulary: [u8; 16]) -> Result<bool, SourceError> {
         match self.vocabulary.replace(vocabulary) {

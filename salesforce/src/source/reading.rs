@@ -178,9 +178,10 @@ impl Reading {
             })?;
             self.conclude(done, access, progress, sink).await?;
         }
+        self.annotator.closing().into_iter().for_each(|notice| sink.notice(notice));
         match self.end {
             Some(error) => Err(error),
-            None if self.place.done == self.shared.objects.len() && self.vocabulary.is_some() => Ok(self.tally),
+            None if self.is_done() => Ok(self.tally),
             None => Err(CallError::from(self.quota.bound()).into_source_error()),
         }
     }
@@ -239,7 +240,9 @@ impl Reading {
     fn is_affordable(&self) -> bool {
         let for_describes = (self.describes + 1).div_ceil(DESCRIBES_AN_ANNOTATION);
         let for_waiting = self.annotator.waiting_rows().div_ceil(ROWS_AN_ANNOTATION);
-        self.quota.permitted().is_none_or(|permitted| permitted > count(for_describes + for_waiting))
+        // Those under way may not have been counted yet.
+        let needed = self.describes + self.annotations + for_describes + for_waiting;
+        self.quota.permitted().is_none_or(|permitted| permitted > count(needed))
     }
 
     /// A call that is not full, when nothing comes that would fill it.
@@ -453,6 +456,11 @@ impl Reading {
         }
     }
 
+    /// Whether everything is emitted.
+    fn is_done(&self) -> bool {
+        self.place.has_begun() && self.place.done == self.shared.objects.len()
+    }
+
     fn is_settled(&self, index: usize) -> bool {
         index < self.place.done || self.ready.contains_key(&index)
     }
@@ -472,7 +480,7 @@ impl Reading {
     /// Emits what is known of the objects that are next, a batch at a time; before the first of them, what tables refer
     /// to.
     async fn emit(&mut self, sink: &mut dyn EntitySink) -> Result<(), SourceError> {
-        let Some(vocabulary) = &self.vocabulary else { return Ok(()) };
+        let Some(vocabulary) = self.vocabulary.as_ref().filter(|_| !self.is_done()) else { return Ok(()) };
         if self.place.meet(known::vocabulary(vocabulary))? {
             let parents = self.shared.mapper.parents(vocabulary);
             let parents = parents.map_err(|error| SourceError::new(error.reason(), error.to_string()))?;

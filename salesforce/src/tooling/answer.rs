@@ -1,0 +1,323 @@
+//! What Salesforce answers, read without a copy as far as nothing is kept.
+
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Deserializer};
+
+use super::call::{Of, Part, Request, ToolingCall, reference};
+use super::pack::MAX_ROWS;
+use crate::annotations::{FieldAnnotations, Vocabulary};
+use crate::composite;
+use crate::describe::lenient::{IfObject, Scalar, each, is_true, text};
+use crate::describe::parse_object;
+use crate::http::ErrorCode;
+
+/// What became of one question of a call.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Reply {
+    /// The values of the classification.
+    Vocabulary(Vocabulary),
+    /// Descriptions of objects, by their place in the query. `whole`: there are no more rows.
+    Entities { said: Vec<(usize, String)>, whole: bool },
+    /// What is said about the fields of each object of the query. `whole`: there are no more rows.
+    Fields { said: Vec<FieldsOf>, whole: bool },
+    /// Record counts by the objects' names in lower case.
+    Counts(HashMap<String, u64>),
+    /// Names by id.
+    Owners(Vec<(String, String)>),
+    /// An error.
+    Refused { status: u16, code: Option<ErrorCode> },
+    /// No answer, or not one of this kind.
+    Unreadable(&'static str),
+}
+
+/// What is said about the fields of one object.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct FieldsOf {
+    /// By name in lower case. Without the owners' names.
+    pub(super) fields: BTreeMap<String, FieldAnnotations>,
+    /// Fields and the ids of their owners.
+    pub(super) owners: Vec<(String, String)>,
+}
+
+/// Why an answer says nothing about its questions.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Useless {
+    /// This part says that no other can be read either.
+    Ends {
+        status: u16,
+        code: Option<ErrorCode>,
+    },
+    Malformed(&'static str),
+}
+
+/// Reads the answer to a call: a reply for each question, in order.
+pub(super) fn read(call: &ToolingCall, body: &[u8]) -> Result<Vec<Reply>, Useless> {
+    if let Request::Counts { .. } = call.request {
+        return Ok(vec![counts(body)]);
+    }
+    let parts = composite::parse(body).map_err(Useless::Malformed)?;
+    for part in &parts {
+        if let Some(code) = part.ends_the_run() {
+            return Err(Useless::Ends { status: part.http_status_code, code });
+        }
+    }
+    let answer = |index: usize| parts.iter().find(|part| part.reference_id == reference(index));
+    let replies = match &call.request {
+        Request::Tooling(asked) => asked.iter().enumerate().map(|(at, asked)| reply(asked, answer(at))).collect(),
+        Request::Owners { users, groups, .. } => {
+            let asked = [users, groups].into_iter().enumerate().filter(|(_, ids)| !ids.is_empty());
+            asked.map(|(at, _)| body_of(answer(at)).and_then(owners).unwrap_or_else(|reply| reply)).collect()
+        }
+        Request::Counts { .. } => Vec::new(),
+    };
+    Ok(replies)
+}
+
+fn reply(asked: &Part, part: Option<&composite::Part<'_>>) -> Reply {
+    let reply = body_of(part).and_then(|body| match asked.of {
+        Of::Vocabulary => vocabulary(body),
+        Of::Entities => entities(asked, body),
+        Of::Fields(_) => fields(asked, body),
+    });
+    reply.unwrap_or_else(|reply| reply)
+}
+
+/// The body of a part that was answered.
+fn body_of<'a>(part: Option<&composite::Part<'a>>) -> Result<&'a [u8], Reply> {
+    let part = part.ok_or(Reply::Unreadable("the answer has no part for it"))?;
+    if part.http_status_code != 200 {
+        return Err(Reply::Refused { status: part.http_status_code, code: part.code() });
+    }
+    part.body.map(|body| body.get().as_bytes()).ok_or(Reply::Unreadable("its part of the answer is empty"))
+}
+
+#[derive(Deserialize)]
+#[serde(bound(deserialize = "T: Row<'de>"))]
+struct Page<T> {
+    done: Option<bool>,
+    #[serde(default, deserialize_with = "rows")]
+    records: Option<Rows<T>>,
+}
+
+/// How many rows there are, and those of them that say something.
+struct Rows<T> {
+    count: usize,
+    said: Vec<T>,
+}
+
+trait Row<'de>: Deserialize<'de> {
+    fn says_something(&self) -> bool;
+}
+
+fn rows<'de, D: Deserializer<'de>, T: Row<'de>>(deserializer: D) -> Result<Option<Rows<T>>, D::Error> {
+    each(deserializer, Rows { count: 0, said: Vec::new() }, |rows, row: IfObject<T>| {
+        rows.count += 1;
+        rows.said.extend(row.0.filter(Row::says_something));
+    })
+}
+
+impl<T> Page<T> {
+    fn parse<'de>(body: &'de [u8]) -> Result<(Vec<T>, bool), Reply>
+    where
+        T: Row<'de>,
+    {
+        let page: Self =
+            parse_object(body).map_err(|_error| Reply::Unreadable("the answer to its query cannot be read"))?;
+        let rows = page.records.ok_or(Reply::Unreadable("the answer to its query has no rows"))?;
+        Ok((rows.said, rows.count <= MAX_ROWS && page.done != Some(false)))
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct EntityRow<'a> {
+    #[serde(borrow, default, deserialize_with = "text")]
+    qualified_api_name: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "said")]
+    description: Option<Cow<'a, str>>,
+}
+
+impl<'de: 'a, 'a> Row<'de> for EntityRow<'a> {
+    fn says_something(&self) -> bool {
+        self.description.is_some()
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct FieldRow<'a> {
+    #[serde(borrow, default, deserialize_with = "text")]
+    qualified_api_name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    entity_definition: Option<IfObject<EntityRow<'a>>>,
+    #[serde(borrow, default, deserialize_with = "said")]
+    description: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "said")]
+    security_classification: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "said")]
+    compliance_group: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "said")]
+    business_status: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "said")]
+    business_owner_id: Option<Cow<'a, str>>,
+}
+
+impl<'de: 'a, 'a> Row<'de> for FieldRow<'a> {
+    fn says_something(&self) -> bool {
+        let Self { description, security_classification, compliance_group, business_status, business_owner_id, .. } =
+            self;
+        let all = [description, security_classification, compliance_group, business_status, business_owner_id];
+        all.into_iter().any(Option::is_some)
+    }
+}
+
+/// A text that is not blank.
+fn said<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
+    Ok(text(deserializer)?.filter(|text| !text.trim().is_empty()))
+}
+
+/// The places of a query's objects, by their names in lower case.
+fn places(asked: &Part) -> HashMap<String, usize> {
+    asked.objects.iter().enumerate().map(|(place, object)| (object.name.to_ascii_lowercase(), place)).collect()
+}
+
+fn entities(asked: &Part, body: &[u8]) -> Result<Reply, Reply> {
+    let (rows, whole) = Page::<EntityRow<'_>>::parse(body)?;
+    let places = places(asked);
+    let said = rows.into_iter().filter_map(|row| {
+        let place = places.get(&row.qualified_api_name?.to_ascii_lowercase())?;
+        Some((*place, row.description?.into_owned()))
+    });
+    Ok(Reply::Entities { said: said.collect(), whole })
+}
+
+fn fields(asked: &Part, body: &[u8]) -> Result<Reply, Reply> {
+    let (rows, whole) = Page::<FieldRow<'_>>::parse(body)?;
+    let places = places(asked);
+    let mut said: Vec<FieldsOf> = asked.objects.iter().map(|_| FieldsOf::default()).collect();
+    for row in rows {
+        let object = row.entity_definition.and_then(|entity| entity.0?.qualified_api_name);
+        let place = object.and_then(|object| places.get(&object.to_ascii_lowercase()));
+        let Some((object, name)) = place.and_then(|place| said.get_mut(*place)).zip(row.qualified_api_name) else {
+            continue;
+        };
+        let name = name.to_ascii_lowercase();
+        if let Some(owner) = row.business_owner_id {
+            object.owners.push((name.clone(), owner.into_owned()));
+        }
+        let groups = row.compliance_group.as_deref().unwrap_or_default().split(';').map(str::trim);
+        let field = FieldAnnotations {
+            description: row.description.map(Cow::into_owned),
+            sensitivity: row.security_classification.map(Cow::into_owned),
+            compliance: groups.filter(|group| !group.is_empty()).map(ToOwned::to_owned).collect(),
+            status: row.business_status.map(Cow::into_owned),
+            owner: None,
+        };
+        if field != FieldAnnotations::default() {
+            object.fields.insert(name, field);
+        }
+    }
+    Ok(Reply::Fields { said, whole })
+}
+
+#[derive(Deserialize)]
+struct Described {
+    #[serde(default, deserialize_with = "picklists")]
+    fields: Option<Vocabulary>,
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PicklistField<'a> {
+    #[serde(borrow, default, deserialize_with = "text")]
+    name: Option<Cow<'a, str>>,
+    #[serde(default, deserialize_with = "active_values")]
+    picklist_values: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct PicklistValue<'a> {
+    #[serde(default, deserialize_with = "is_true")]
+    active: bool,
+    #[serde(borrow, default, deserialize_with = "said")]
+    value: Option<Cow<'a, str>>,
+}
+
+fn picklists<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vocabulary>, D::Error> {
+    each(deserializer, Vocabulary::default(), |vocabulary, field: IfObject<PicklistField<'de>>| {
+        let Some(PicklistField { name: Some(name), picklist_values: Some(values) }) = field.0 else { return };
+        match &*name {
+            "SecurityClassification" => vocabulary.sensitivity = values,
+            "ComplianceGroup" => vocabulary.compliance = values,
+            "BusinessStatus" => vocabulary.status = values,
+            _ => {}
+        }
+    })
+}
+
+fn active_values<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
+    each(deserializer, Vec::new(), |values, value: IfObject<PicklistValue<'de>>| {
+        let active = value.0.filter(|value| value.active).and_then(|value| value.value);
+        values.extend(active.map(Cow::into_owned));
+    })
+}
+
+fn vocabulary(body: &[u8]) -> Result<Reply, Reply> {
+    let unreadable = Reply::Unreadable("the describe of FieldDefinition cannot be read");
+    match parse_object::<Described>(body) {
+        Ok(Described { fields: Some(vocabulary) }) => Ok(Reply::Vocabulary(vocabulary)),
+        Ok(_) | Err(_) => Err(unreadable),
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "PascalCase")]
+struct OwnerRow<'a> {
+    #[serde(borrow, default, deserialize_with = "said")]
+    id: Option<Cow<'a, str>>,
+    #[serde(borrow, default, deserialize_with = "said")]
+    name: Option<Cow<'a, str>>,
+}
+
+impl<'de: 'a, 'a> Row<'de> for OwnerRow<'a> {
+    fn says_something(&self) -> bool {
+        self.id.is_some() && self.name.is_some()
+    }
+}
+
+fn owners(body: &[u8]) -> Result<Reply, Reply> {
+    let (rows, _whole) = Page::<OwnerRow<'_>>::parse(body)?;
+    let named = rows.into_iter().filter_map(|row| Some((row.id?.into_owned(), row.name?.into_owned())));
+    Ok(Reply::Owners(named.collect()))
+}
+
+#[derive(Deserialize)]
+struct Counted {
+    #[serde(rename = "sObjects", default, deserialize_with = "counted")]
+    objects: Option<HashMap<String, u64>>,
+}
+
+#[derive(Deserialize)]
+struct Count<'a> {
+    #[serde(borrow, default, deserialize_with = "text")]
+    name: Option<Cow<'a, str>>,
+    #[serde(borrow, default)]
+    count: Option<Scalar<'a>>,
+}
+
+fn counted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HashMap<String, u64>>, D::Error> {
+    each(deserializer, HashMap::new(), |counts, count: IfObject<Count<'de>>| {
+        if let Some(Count { name: Some(name), count: Some(Scalar::Unsigned(records)) }) = count.0 {
+            counts.insert(name.to_ascii_lowercase(), records);
+        }
+    })
+}
+
+fn counts(body: &[u8]) -> Reply {
+    match parse_object::<Counted>(body) {
+        Ok(Counted { objects: Some(counts) }) => Reply::Counts(counts),
+        Ok(_) | Err(_) => Reply::Unreadable("the record counts cannot be read"),
+    }
+}
