@@ -114,7 +114,7 @@ impl Source for SalesforceSource {
 
         let scope = checkpoint::digest(version, &selection.in_scope);
         let host = access.session().host().to_string();
-        let mapper = Mapper::new(self.config.naming.clone(), host, &selection);
+        let mapper = Mapper::new(self.config.naming.clone(), host, &selection, false);
         let place = match &extraction.start {
             Some(start) => Place::parse(start, scope, selection.in_scope.len())?,
             None => {

@@ -9,7 +9,7 @@ fn listed(name: &str) -> ListedObject {
 fn mapper() -> Mapper {
     let selection =
         Selection { in_scope: vec![listed("Account")], database: true, schema: true, ..Selection::default() };
-    Mapper::new(Naming::new("sf", "default"), "acme.my.salesforce.com", &selection)
+    Mapper::new(Naming::new("sf", "default"), "acme.my.salesforce.com", &selection, false)
 }
 
 /// The outcome of `Account` for one part of an answer.
