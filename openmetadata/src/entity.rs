@@ -14,18 +14,18 @@ pub enum Kind {
     Database,
     /// `databaseSchema`
     DatabaseSchema,
-    /// `table`
-    Table,
     /// `classification`
     Classification,
     /// `tag`
     Tag,
+    /// `table`
+    Table,
 }
 
 impl Kind {
-    /// Every kind, parents first.
+    /// Every kind; what another refers to comes first.
     pub const ALL: [Self; 6] =
-        [Self::DatabaseService, Self::Database, Self::DatabaseSchema, Self::Table, Self::Classification, Self::Tag];
+        [Self::DatabaseService, Self::Database, Self::DatabaseSchema, Self::Classification, Self::Tag, Self::Table];
 
     /// OpenMetadata's name of the entity type.
     #[must_use]
@@ -34,9 +34,9 @@ impl Kind {
             Self::DatabaseService => "databaseService",
             Self::Database => "database",
             Self::DatabaseSchema => "databaseSchema",
-            Self::Table => "table",
             Self::Classification => "classification",
             Self::Tag => "tag",
+            Self::Table => "table",
         }
     }
 
@@ -83,6 +83,67 @@ pub struct CreateDatabaseSchema {
     pub source_hash: Option<String>,
 }
 
+/// `api/classification/createClassification.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateClassification {
+    /// The classification's name, reserved characters rewritten.
+    pub name: String,
+    /// Markdown.
+    pub description: String,
+}
+
+/// `api/classification/createTag.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CreateTag {
+    /// FQN of the classification.
+    pub classification: String,
+    /// The tag's name, reserved characters rewritten.
+    pub name: String,
+    /// The name as people write it, where it differs.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub display_name: Option<String>,
+    /// Markdown.
+    pub description: String,
+}
+
+/// `type/tagLabel.json`: that something has a tag.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct TagLabel {
+    /// FQN of the tag. The server refuses one that it does not know.
+    #[serde(rename = "tagFQN")]
+    pub tag_fqn: String,
+    /// What the tag is part of.
+    pub source: TagSource,
+    /// How the label came about.
+    pub label_type: LabelType,
+    /// Whether somebody has still to confirm it.
+    pub state: LabelState,
+}
+
+/// `type/tagLabel.json#/definitions/TagSource`, as far as used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum TagSource {
+    /// A classification.
+    Classification,
+}
+
+/// `labelType` of a [`TagLabel`], as far as used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LabelType {
+    /// A program found it out.
+    Automated,
+}
+
+/// `state` of a [`TagLabel`], as far as used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub enum LabelState {
+    /// Nobody need confirm it.
+    Confirmed,
+}
+
 /// `api/data/createTable.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -102,6 +163,9 @@ pub struct CreateTable {
     /// Keys over named columns.
     #[serde(skip_serializing_if = "Vec::is_empty", default)]
     pub table_constraints: Vec<TableConstraint>,
+    /// The tags that it has.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tags: Vec<TagLabel>,
     /// FQN of the schema.
     pub database_schema: String,
     /// Where a person looks at the object.
@@ -148,6 +212,9 @@ pub struct Column {
     /// Markdown.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub description: Option<String>,
+    /// The tags that it has.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub tags: Vec<TagLabel>,
     /// At most one a column.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub constraint: Option<Constraint>,

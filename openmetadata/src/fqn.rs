@@ -4,6 +4,8 @@
 //! quoted, so its clients first rewrite what is reserved in every name but a service's (`openmetadata-ingestion` 2.0.7,
 //! names as the server stores them); without the same rewriting the FQNs of an entity would differ by client.
 
+use std::borrow::Cow;
+
 /// What [`reserve`] rewrites, in the order it is applied.
 const RESERVED: [(&str, &str); 6] = [
     ("::", "__reserved__colon__"),
@@ -30,10 +32,16 @@ pub const MAX_NAME: usize = 256;
 /// ```
 #[must_use]
 pub fn reserve(name: &str) -> String {
-    // Asked of every column; almost no name holds any of them.
-    let rewrite =
-        |name: String, (from, to): &(&str, &str)| if name.contains(from) { name.replace(from, to) } else { name };
-    RESERVED.iter().fold(name.to_owned(), rewrite)
+    reserved(name).into_owned()
+}
+
+/// As [`reserve`], without a copy of a name that holds none of them, as almost none does.
+#[must_use]
+pub fn reserved(name: &str) -> Cow<'_, str> {
+    if !name.contains([':', '>', '"', '\n', '\r', '\t']) {
+        return Cow::Borrowed(name);
+    }
+    Cow::Owned(RESERVED.iter().fold(name.to_owned(), |name, (from, to)| name.replace(from, to)))
 }
 
 /// One part of an FQN, quoted when it contains a `.`.

@@ -2,7 +2,9 @@
 
 use std::collections::HashSet;
 
-use crate::entity::{Column, Constraint, ConstraintType, CreateTable, DataType};
+use crate::entity::{
+    Column, Constraint, ConstraintType, CreateClassification, CreateTable, CreateTag, DataType, TagLabel,
+};
 use crate::fqn;
 
 /// A request that the server would refuse.
@@ -31,15 +33,61 @@ pub fn check_name(name: &str) -> Result<(), &'static str> {
     }
 }
 
+/// Checks a classification: its name.
+///
+/// # Errors
+/// The first violation.
+pub fn check_classification(classification: &CreateClassification) -> Result<(), RuleViolation> {
+    check_name(&classification.name).map_err(|problem| violation("name", problem))
+}
+
+/// Checks a tag: its name, its FQN, and that it is below a classification.
+///
+/// # Errors
+/// The first violation.
+pub fn check_tag(tag: &CreateTag) -> Result<(), RuleViolation> {
+    check_name(&tag.name).map_err(|problem| violation("name", problem))?;
+    if fqn::split(&tag.classification).is_none_or(|parts| parts.len() != 1) {
+        return Err(violation("classification", "is not the FQN of a classification"));
+    }
+    check_tag_fqn(&fqn::child(&tag.classification, &tag.name)).map_err(|problem| violation("name", problem))
+}
+
+fn check_tag_fqn(tag_fqn: &str) -> Result<(), &'static str> {
+    if tag_fqn.chars().count() > fqn::MAX_FQN {
+        return Err("makes an FQN of more than 3,072 characters");
+    }
+    // The server cuts an FQN at its dots to find the classification.
+    match fqn::split(tag_fqn) {
+        Some(parts) if parts.len() > 1 => Ok(()),
+        _ => Err("is not the FQN of a tag below a classification"),
+    }
+}
+
+/// The server looks each label's tag up by its FQN. It refuses two labels of a classification whose tags exclude each
+/// other, equal ones too, so no tag stands twice.
+fn check_tags(path: &str, tags: &[TagLabel]) -> Result<(), RuleViolation> {
+    let mut seen = HashSet::new();
+    for (index, label) in tags.iter().enumerate() {
+        let at = || format!("{path}[{index}].tagFQN");
+        check_tag_fqn(&label.tag_fqn).map_err(|problem| violation(at(), problem))?;
+        if !seen.insert(label.tag_fqn.as_str()) {
+            return Err(violation(at(), "is the tag of an earlier label too"));
+        }
+    }
+    Ok(())
+}
+
 /// Checks a table against the server's own rules: ARRAY without `arrayDataType`, STRUCT without `children`, CHAR,
 /// VARCHAR, BINARY or VARBINARY without `dataLength`, a scale without precision or above it, a repeated column name,
-/// PRIMARY_KEY both on a column and as a table constraint; and the names of the table and its columns.
+/// PRIMARY_KEY both on a column and as a table constraint; the names of the table and its columns; and their tags.
 ///
 /// # Errors
 /// The first violation.
 pub fn check_table(table: &CreateTable) -> Result<(), RuleViolation> {
     check_name(&table.name).map_err(|problem| violation("name", problem))?;
     check_columns("columns", &table.columns)?;
+    check_tags("tags", &table.tags)?;
     let on_column = has_primary_key(&table.columns);
     for (index, constraint) in table.table_constraints.iter().enumerate() {
         if on_column && constraint.constraint_type == ConstraintType::PrimaryKey {
@@ -58,6 +106,7 @@ fn check_columns(path: &str, columns: &[Column]) -> Result<(), RuleViolation> {
         if !names.insert(column.name.as_str()) {
             return Err(violation(format!("{path}.name"), "is the name of an earlier column too"));
         }
+        check_tags(&format!("{path}.tags"), &column.tags)?;
         check_columns(&format!("{path}.children"), &column.children)?;
     }
     Ok(())
@@ -91,9 +140,10 @@ fn violation(path: impl Into<String>, problem: &'static str) -> RuleViolation {
 
 #[cfg(test)]
 mod tests {
-    use super::{check_name, check_table};
+    use super::{check_classification, check_name, check_table, check_tag};
     use crate::entity::{
-        Column, Constraint, ConstraintType, CreateTable, DataType, RelationshipType, TableConstraint, TableType,
+        Column, Constraint, ConstraintType, CreateClassification, CreateTable, CreateTag, DataType, LabelState,
+        LabelType, RelationshipType, TableConstraint, TableType, TagLabel, TagSource,
     };
 
     fn column(name: &str, data_type: DataType) -> Column {
@@ -107,6 +157,7 @@ mod tests {
             scale: None,
             data_type_display: None,
             description: None,
+            tags: Vec::new(),
             constraint: None,
             ordinal_position: None,
             children: Vec::new(),
@@ -121,6 +172,7 @@ mod tests {
             table_type: TableType::Regular,
             columns,
             table_constraints: Vec::new(),
+            tags: Vec::new(),
             database_schema: "svc.default.salesforce".to_owned(),
             source_url: None,
             source_hash: None,
@@ -232,5 +284,49 @@ mod tests {
         let mut unnamed = table(vec![column("a", DataType::Int)]);
         unnamed.name = "a::b".to_owned();
         assert_eq!(check_table(&unnamed).unwrap_err().path, "name");
+    }
+
+    fn labels(tags: &[&str]) -> Vec<TagLabel> {
+        let label = |tag: &&str| TagLabel {
+            tag_fqn: (*tag).to_owned(),
+            source: TagSource::Classification,
+            label_type: LabelType::Automated,
+            state: LabelState::Confirmed,
+        };
+        tags.iter().map(label).collect()
+    }
+
+    #[test]
+    fn a_label_names_a_tag_below_a_classification_once() {
+        for (tags, refused) in [
+            (&["Salesforce.Custom", "Salesforce.\"a.b\""][..], None),
+            (&["Salesforce"], Some("[0].tagFQN")),
+            (&[""], Some("[0].tagFQN")),
+            (&["Salesforce.a\"b"], Some("[0].tagFQN")),
+            (&["Salesforce.A", "Salesforce.A"], Some("[1].tagFQN")),
+        ] {
+            let mut on_column = column("a", DataType::Int);
+            on_column.tags = labels(tags);
+            let path = check_table(&table(vec![on_column])).err().map(|violation| violation.path);
+            assert_eq!(path, refused.map(|at| format!("columns[0].tags{at}")), "{tags:?}");
+            let on_table = check_table(&super::CreateTable { tags: labels(tags), ..table(Vec::new()) });
+            assert_eq!(on_table.err().map(|violation| violation.path), refused.map(|at| format!("tags{at}")));
+        }
+    }
+
+    #[test]
+    fn a_tag_is_named_and_below_a_classification() {
+        let tag = |classification: &str, name: &str| {
+            let (classification, name) = (classification.to_owned(), name.to_owned());
+            let tag = CreateTag { classification, name, display_name: None, description: "A mark.".to_owned() };
+            check_tag(&tag).map_err(|violation| violation.path)
+        };
+        assert_eq!(tag("Salesforce", "a.b"), Ok(()));
+        assert_eq!(tag("Salesforce", ""), Err("name".to_owned()));
+        assert_eq!(tag("Salesforce", "a\"b"), Err("name".to_owned()));
+        assert_eq!(tag("Salesforce.Custom", "a"), Err("classification".to_owned()));
+        assert_eq!(tag("", "a"), Err("classification".to_owned()));
+        let nameless = CreateClassification { name: "a::b".to_owned(), description: "Marks.".to_owned() };
+        assert_eq!(check_classification(&nameless).unwrap_err().path, "name");
     }
 }

@@ -9,8 +9,9 @@ pub mod support;
 use std::path::Path;
 
 use hybrid_runner_openmetadata::entity::{
-    Column, Constraint, ConstraintType, CreateDatabase, CreateDatabaseSchema, CreateDatabaseService, CreateTable,
-    DataType, Kind, RelationshipType, TableConstraint, TableType,
+    Column, Constraint, ConstraintType, CreateClassification, CreateDatabase, CreateDatabaseSchema,
+    CreateDatabaseService, CreateTable, CreateTag, DataType, Kind, LabelState, LabelType, RelationshipType,
+    TableConstraint, TableType, TagLabel, TagSource,
 };
 use hybrid_runner_openmetadata::rules;
 use hybrid_runner_openmetadata::workflow::Workflow;
@@ -63,6 +64,15 @@ const DATA_TYPES: [DataType; 24] = [
     DataType::Variant,
 ];
 
+fn label(tag: &str) -> TagLabel {
+    TagLabel {
+        tag_fqn: tag.to_owned(),
+        source: TagSource::Classification,
+        label_type: LabelType::Automated,
+        state: LabelState::Confirmed,
+    }
+}
+
 /// A column with everything that it can have.
 fn full_column(name: &str, data_type: DataType) -> Column {
     Column {
@@ -75,6 +85,7 @@ fn full_column(name: &str, data_type: DataType) -> Column {
         scale: Some(2),
         data_type_display: Some("anyType".to_owned()),
         description: Some("A **column**.".to_owned()),
+        tags: vec![label("Salesforce.Custom")],
         constraint: Some(Constraint::NotNull),
         ordinal_position: Some(1),
         children: Vec::new(),
@@ -92,6 +103,7 @@ fn bare_column(name: &str) -> Column {
         scale: None,
         data_type_display: None,
         description: None,
+        tags: Vec::new(),
         constraint: None,
         ordinal_position: None,
         children: Vec::new(),
@@ -106,6 +118,7 @@ fn table(columns: Vec<Column>, table_constraints: Vec<TableConstraint>) -> Creat
         table_type: TableType::Regular,
         columns,
         table_constraints,
+        tags: vec![label("Salesforce.\"with.dot\"")],
         database_schema: "sf.\"crm.eu\".salesforce".to_owned(),
         source_url: Some("https://example.my.salesforce.com/lightning/o/Account/list".to_owned()),
         source_hash: hash(),
@@ -121,6 +134,23 @@ fn services_databases_and_schemas_are_valid() {
         valid(Kind::Database, &json!(database));
         let schema = CreateDatabaseSchema { name: "salesforce".into(), database: "sf.\"crm.eu\"".into(), source_hash };
         valid(Kind::DatabaseSchema, &json!(schema));
+    }
+}
+
+#[test]
+fn classifications_and_tags_are_valid() {
+    let classification = CreateClassification { name: "Salesforce".into(), description: "Marks.".into() };
+    assert_eq!(rules::check_classification(&classification), Ok(()));
+    valid(Kind::Classification, &json!(classification));
+    for display_name in [Some("with::colons".to_owned()), None] {
+        let tag = CreateTag {
+            classification: "Salesforce".into(),
+            name: "with__reserved__colon__colons".into(),
+            display_name,
+            description: "A value.".into(),
+        };
+        assert_eq!(rules::check_tag(&tag), Ok(()));
+        valid(Kind::Tag, &json!(tag));
     }
 }
 
@@ -161,6 +191,7 @@ fn a_table_with_nothing_optional_is_valid() {
             description: None,
             source_url: None,
             source_hash: None,
+            tags: Vec::new(),
             ..table(vec![bare_column("a")], constraints)
         };
         valid(Kind::Table, &json!(bare));
@@ -184,6 +215,8 @@ fn the_validator_refuses_what_the_schemas_refuse() {
             ("/name", json!("a".repeat(257))),
             ("/sourceHash", json!("a".repeat(33))),
             ("/columns/0", json!({"name": "a", "dataType": "INT", "owners": []})),
+            ("/tags/0", json!({"tagFQN": "Salesforce.Custom", "source": "Classification"})),
+            ("/tags/0/state", json!("Certain")),
         ] {
             let mut body = good.clone();
             *body.pointer_mut(pointer).unwrap() = bad;

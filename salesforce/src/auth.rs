@@ -23,6 +23,9 @@ use crate::quota::Quota;
 /// The largest answer to a login, in bytes; a real one is 2 KiB.
 const MAX_ANSWER: usize = 1024 * 1024;
 
+#[cfg(fuzzing)]
+pub(crate) use self::{oauth::fuzz as fuzz_token, soap::fuzz as fuzz_soap};
+
 /// Who may read the org: a session id or access token, bound to the host that the login named for it.
 pub(crate) struct Session {
     http: Http,

@@ -19,7 +19,7 @@ use lenient::{IfObject, count, each, flag, is_true, text};
 
 /// An object's describe.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(default, rename_all = "camelCase")]
 pub struct Describe<'a> {
     /// API name.
     #[serde(borrow, deserialize_with = "text")]
@@ -27,6 +27,15 @@ pub struct Describe<'a> {
     /// What people call it; may be empty.
     #[serde(borrow, deserialize_with = "text")]
     pub label: Option<Cow<'a, str>>,
+    /// Whether the org or a package made it.
+    #[serde(deserialize_with = "is_true")]
+    pub custom: bool,
+    /// Whether it holds settings rather than records.
+    #[serde(deserialize_with = "is_true")]
+    pub custom_setting: bool,
+    /// Whether it is no longer supported.
+    #[serde(deserialize_with = "is_true")]
+    pub deprecated_and_hidden: bool,
     /// Its fields, in Salesforce's order.
     #[serde(borrow, deserialize_with = "fields")]
     fields: Fields<'a>,
@@ -63,6 +72,12 @@ pub struct Field<'a> {
     /// Whether no value occurs twice.
     #[serde(deserialize_with = "is_true")]
     pub unique: bool,
+    /// Whether the org or a package made it.
+    #[serde(deserialize_with = "is_true")]
+    pub custom: bool,
+    /// Whether it is no longer supported.
+    #[serde(deserialize_with = "is_true")]
+    pub deprecated_and_hidden: bool,
     /// Whether it is a key of another system.
     #[serde(deserialize_with = "is_true")]
     pub external_id: bool,

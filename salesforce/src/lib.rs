@@ -24,6 +24,9 @@ mod auth;
 mod composite;
 pub mod config;
 pub mod describe;
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
 pub mod host;
 mod http;
 pub mod listing;

@@ -2,32 +2,40 @@
 //!
 //! Names are the peer connector's (service, `databaseName` or `default`, schema `salesforce`, API names, columns flat
 //! and in the describe's order), so that tags, owners and lineage survive a switch; types, keys and descriptions are
-//! complete. `types` chooses a column's type, `keys` its constraint and the foreign keys, `text` its description.
+//! complete. `types` chooses a column's type, `keys` its constraint and the foreign keys, `text` its description, `tags`
+//! its tags. A describe becomes a `draft`, which needs the answer no more and waits for what else is known about the
+//! object ([`Annotations`]); `body` is what is then written, once.
 //!
 //! `sourceHash` is the first 32 hexadecimal digits of the BLAKE3 of the request without it: a server that stores an
 //! equal one has this request already. It is the last key of a request.
 
+mod body;
+mod draft;
 mod keys;
+mod tags;
 mod text;
 mod types;
 
 #[cfg(test)]
 mod tests;
 
-use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use hybrid_runner_connector::{Entity, Reason};
 use hybrid_runner_openmetadata::entity::{
-    Column, Constraint, CreateDatabase, CreateDatabaseSchema, CreateDatabaseService, CreateTable, Kind,
-    TableConstraint, TableType,
+    Constraint, CreateDatabase, CreateDatabaseSchema, CreateDatabaseService, Kind, TableType,
 };
 use hybrid_runner_openmetadata::{fqn, rules};
 use serde::Serialize;
 
+use self::body::{Columns, ForeignKeys, TableBody};
+pub use self::draft::Draft;
+use self::keys::InScope;
+use self::tags::Tags;
 use crate::annotations::{Annotations, Vocabulary};
 use crate::config::Selection;
-use crate::describe::{Describe, Field};
+use crate::describe::Describe;
 use crate::listing::ListedObject;
 use crate::naming::{Naming, SCHEMA};
 
@@ -39,27 +47,10 @@ const SERVICE_TYPE: &str = "Salesforce";
 pub struct Mapper {
     naming: Naming,
     instance_host: String,
-    /// Names of the objects in scope as the listing spells them, by their lower-case names.
-    in_scope: HashMap<String, String>,
+    in_scope: InScope,
     has_database: bool,
     has_schema: bool,
-}
-
-/// A table as its describe has it, waiting for what else is known about the object.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Draft {
-    fqn: String,
-    table: CreateTable,
-    fields: usize,
-    skipped: u64,
-}
-
-impl Draft {
-    /// Fields of the describe.
-    #[must_use]
-    pub fn fields(&self) -> usize {
-        self.fields
-    }
+    has_tags: bool,
 }
 
 /// A table, and what is in it.
@@ -88,7 +79,7 @@ pub enum MapError {
         problem: &'static str,
     },
     /// The table does not travel.
-    #[error("the table is {size} bytes as JSON; the largest that is sent is 3,145,728 bytes")]
+    #[error("the table is at least {size} bytes as JSON; the largest that is sent is 3,145,728 bytes")]
     TooLarge {
         /// Bytes.
         size: usize,
@@ -110,20 +101,22 @@ impl MapError {
 }
 
 impl Mapper {
-    /// Raised with every change of the mapping.
+    /// Of the mapping: raised with every change of what the same answers become, so that what an earlier run remembers
+    /// of an object ("unchanged since") does not keep its table as it was. A test compares it with the goldens.
     pub const VERSION: u8 = 1;
 
     /// A mapper for the org behind `instance_host` (where people open it; for `sourceUrl`), whose foreign keys point to
-    /// the objects of `selection` only.
+    /// the objects of `selection` only. `tags`: whether classifications, tags and labels are made (`includeTags`).
     #[must_use]
-    pub fn new(naming: Naming, instance_host: impl Into<String>, selection: &Selection, _tags: bool) -> Self {
-        let spelled = |object: &ListedObject| (object.name.to_ascii_lowercase(), object.name.clone());
+    pub fn new(naming: Naming, instance_host: impl Into<String>, selection: &Selection, tags: bool) -> Self {
+        let spelled = |object: &ListedObject| (object.name.to_ascii_lowercase(), Arc::from(object.name.as_str()));
         Self {
             naming,
             instance_host: instance_host.into(),
             in_scope: selection.in_scope.iter().map(spelled).collect(),
             has_database: selection.database,
             has_schema: selection.schema,
+            has_tags: tags,
         }
     }
 
@@ -133,11 +126,12 @@ impl Mapper {
         &self.naming
     }
 
-    /// The service, the database and the schema, as far as the filters let them through.
+    /// What the tables refer to: the service, the database and the schema, as far as the filters let them through; then,
+    /// with tags, the classifications, then their tags.
     ///
     /// # Errors
     /// [`MapError::Unwritable`]
-    pub fn parents(&self, _vocabulary: &Vocabulary) -> Result<Vec<Entity>, MapError> {
+    pub fn parents(&self, vocabulary: &Vocabulary) -> Result<Vec<Entity>, MapError> {
         let naming = &self.naming;
         let service =
             CreateDatabaseService { name: naming.service().to_owned(), service_type: SERVICE_TYPE.to_owned() };
@@ -155,6 +149,14 @@ impl Mapper {
             let body = hashed(&body(&schema)?);
             parents.push(Entity::new(Kind::DatabaseSchema.as_str(), naming.schema_fqn().to_owned(), body));
         }
+        let (classifications, tags) = Tags::new(self.has_tags, vocabulary).entities();
+        for classification in classifications {
+            let body = body(&classification)?.into();
+            parents.push(Entity::new(Kind::Classification.as_str(), fqn::quote(&classification.name), body));
+        }
+        for (fqn, tag) in tags {
+            parents.push(Entity::new(Kind::Tag.as_str(), fqn, body(&tag)?.into()));
+        }
         Ok(parents)
     }
 
@@ -169,94 +171,49 @@ impl Mapper {
         }
         let name = fqn::reserve(&object.name);
         rules::check_name(&name).map_err(|problem| MapError::Name { problem })?;
-        let columns = self.columns(describe);
-        let table = CreateTable {
-            display_name: describe.label.as_deref().or(object.label.as_deref()).map(str::to_owned),
-            description: None,
-            table_type: TableType::Regular,
-            columns: columns.columns,
-            table_constraints: columns.foreign_keys,
-            database_schema: self.naming.schema_fqn().to_owned(),
-            source_url: Some(format!("https://{}/lightning/o/{}/list", self.instance_host, object.name)),
-            source_hash: None,
-            name,
-        };
-        Ok(Draft {
-            fqn: self.naming.table_fqn(&object.name),
-            table,
-            fields: describe.fields().len(),
-            skipped: columns.skipped,
-        })
+        Draft::new(object, describe, &self.in_scope)
     }
 
     /// The table of a draft, with what else is known about it.
     ///
     /// # Errors
     /// [`MapError`]: the object is to be reported as failed.
-    pub fn finish(
-        &self,
-        draft: Draft,
-        annotations: &Annotations,
-        _vocabulary: &Vocabulary,
-    ) -> Result<Mapped, MapError> {
-        let Draft { fqn, mut table, fields: _, skipped } = draft;
-        table.description.clone_from(&annotations.description);
-        let body = hashed(&body(&table)?);
+    #[expect(clippy::needless_pass_by_value, reason = "a draft is finished once, and its memory is free then")]
+    pub fn finish(&self, draft: Draft, annotations: &Annotations, vocabulary: &Vocabulary) -> Result<Mapped, MapError> {
+        let draft = &draft;
+        let tags = &Tags::new(self.has_tags, vocabulary);
+        let table = TableBody {
+            name: fqn::reserved(&draft.object),
+            display_name: draft.label.as_deref(),
+            description: text::about(annotations),
+            table_type: TableType::Regular,
+            columns: Columns { draft, annotations, tags },
+            table_constraints: ForeignKeys { draft, naming: &self.naming },
+            tags: tags.of_marks(draft.marks),
+            database_schema: self.naming.schema_fqn(),
+            source_url: format!("https://{}/lightning/o/{}/list", self.instance_host, draft.object),
+        };
+        let body = hashed(&written(&table, draft.body_size())?);
         if body.len() > Entity::MAX_BODY {
             return Err(MapError::TooLarge { size: body.len() });
         }
-        let is_key = |column: &&Column| matches!(column.constraint, Some(Constraint::PrimaryKey | Constraint::Unique));
-        let keys = table.columns.iter().filter(is_key).count() + table.table_constraints.len();
-        let entity = Entity::new(Kind::Table.as_str(), fqn, body);
-        Ok(Mapped { entity, columns: counted(table.columns.len()), keys: counted(keys), skipped })
-    }
-
-    fn columns(&self, describe: &Describe<'_>) -> Columns {
-        let mut columns = Columns::default();
-        let mut seen = HashSet::with_capacity(describe.fields().len());
-        for field in describe.fields() {
-            let name = fqn::reserve(field.name.as_deref().unwrap_or_default());
-            // Salesforce's names differ by more than case, and OpenMetadata refuses a table with a repeated one.
-            let is_new = rules::check_name(&name).is_ok() && seen.insert(name.to_ascii_lowercase());
-            if !is_new {
-                columns.skipped += 1;
-                continue;
-            }
-            columns.foreign_keys.extend(keys::foreign(self, field, &name));
-            let position = u32::try_from(columns.columns.len() + 1).ok();
-            columns.columns.push(column(field, name, position));
-        }
-        columns
-    }
-}
-
-#[derive(Debug, Default)]
-struct Columns {
-    columns: Vec<Column>,
-    foreign_keys: Vec<TableConstraint>,
-    skipped: u64,
-}
-
-fn column(field: &Field<'_>, name: String, position: Option<u32>) -> Column {
-    let kind = types::of(field);
-    Column {
-        name,
-        display_name: field.label.as_deref().map(str::to_owned),
-        data_type: kind.data_type,
-        array_data_type: None,
-        data_length: kind.length,
-        precision: kind.precision,
-        scale: kind.scale,
-        data_type_display: field.kind.as_deref().map(str::to_owned),
-        description: text::describe(field),
-        constraint: keys::constraint(field),
-        ordinal_position: position,
-        children: Vec::new(),
+        let is_key = |constraint| matches!(constraint, Some(Constraint::PrimaryKey | Constraint::Unique));
+        let keys = draft.columns().filter(|column| is_key(column.constraint)).count() + draft.foreign_keys.len();
+        let columns = counted(draft.columns().len());
+        let entity = Entity::new(Kind::Table.as_str(), self.naming.table_fqn(&draft.object), body);
+        Ok(Mapped { entity, columns, keys: counted(keys), skipped: draft.skipped })
     }
 }
 
 fn body(request: &impl Serialize) -> Result<Vec<u8>, MapError> {
-    serde_json::to_vec(request).map_err(|_never| MapError::Unwritable)
+    written(request, 256)
+}
+
+/// A request as JSON, which is about so large.
+fn written(request: &impl Serialize, about: usize) -> Result<Vec<u8>, MapError> {
+    let mut body = Vec::with_capacity(about);
+    serde_json::to_writer(&mut body, request).map_err(|_never| MapError::Unwritable)?;
+    Ok(body)
 }
 
 /// The same request with its `sourceHash`, which is the last key of a request: appended, because writing a request a

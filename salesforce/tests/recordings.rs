@@ -84,7 +84,7 @@ fn map(describe: &Value, listing: &Listing) -> Mapped {
     in_scope.push(object.clone());
     let selection = Selection { in_scope, database: true, schema: true, ..Selection::default() };
     let mapper =
-        Mapper::new(Naming::new("salesforce_prod", "default"), "example-org.my.salesforce.com", &selection, false);
+        Mapper::new(Naming::new("salesforce_prod", "default"), "example-org.my.salesforce.com", &selection, true);
     mapped(&mapper, &object, &parsed).unwrap()
 }
 

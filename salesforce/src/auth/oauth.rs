@@ -77,6 +77,13 @@ fn refusal(host: &Host, code: Option<ErrorCode>) -> SourceError {
     rejected(host, &code, reason, advice)
 }
 
+/// The door of a fuzz target.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(json: &[u8]) {
+    drop(parse(json));
+    drop(ErrorCode::of_body(json));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

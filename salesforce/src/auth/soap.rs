@@ -201,6 +201,12 @@ fn parse(xml: &[u8]) -> Result<Parsed, Malformed> {
     }
 }
 
+/// The door of a fuzz target.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(xml: &[u8]) {
+    drop(parse(xml));
+}
+
 fn names(path: &[String]) -> Vec<&str> {
     path.iter().map(String::as_str).collect()
 }

@@ -12,7 +12,7 @@ fn listed(name: &str) -> ListedObject {
 fn mapper() -> Mapper {
     let selection =
         Selection { in_scope: vec![listed("Account")], database: true, schema: true, ..Selection::default() };
-    Mapper::new(Naming::new("sf", "default"), "acme.my.salesforce.com", &selection, false)
+    Mapper::new(Naming::new("sf", "default"), "acme.my.salesforce.com", &selection, true)
 }
 
 /// The outcome of `Account`, asked for without a condition, for one part of an answer.

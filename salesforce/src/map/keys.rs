@@ -1,12 +1,14 @@
 //! Keys: a column's constraint and a table's foreign keys.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use hybrid_runner_openmetadata::entity::{Constraint, ConstraintType, RelationshipType, TableConstraint};
-use hybrid_runner_openmetadata::fqn;
+use hybrid_runner_openmetadata::entity::Constraint;
 
-use super::Mapper;
 use crate::describe::Field;
+
+/// Names of the objects in scope as the listing spells them, by their lower-case names.
+pub(super) type InScope = HashMap<String, Arc<str>>;
 
 /// The most targets of a reference that are foreign keys of their own. `Event.WhatId` has 80: as constraints they would
 /// say nothing about any of the 80, so beyond this they are listed in the description only.
@@ -37,25 +39,36 @@ fn is_reference(field: &Field<'_>) -> bool {
     ["reference", "masterrecord"].iter().any(|reference| kind.eq_ignore_ascii_case(reference))
 }
 
+/// A foreign key of a draft.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct ForeignKey {
+    /// Where its column stands, from 0.
+    pub(super) column: usize,
+    /// The object that it points to, as the listing spells it.
+    pub(super) target: Arc<str>,
+    /// The field that it points to, when that is not `Id`.
+    field: Option<Box<str>>,
+}
+
+impl ForeignKey {
+    /// The field that it points to.
+    pub(super) fn field(&self) -> &str {
+        self.field.as_deref().unwrap_or(ID)
+    }
+}
+
 /// The foreign keys of a column: one for each target, which the server needs to know.
-pub(super) fn foreign<'a>(
-    mapper: &'a Mapper,
-    field: &'a Field<'_>,
-    column: &'a str,
-) -> impl Iterator<Item = TableConstraint> + 'a {
+pub(super) fn foreign(in_scope: &InScope, field: &Field<'_>, column: usize, keys: &mut Vec<ForeignKey>) {
     let targets = &field.reference_to;
-    let is_key = is_reference(field) && targets.count <= MOST_TARGETS;
-    let names = if is_key { targets.names.as_slice() } else { &[] };
-    let target_field = field.reference_target_field.as_deref().filter(|name| !name.is_empty()).unwrap_or(ID);
-    let mut seen = HashSet::new();
-    names
-        .iter()
-        .filter_map(|name| mapper.in_scope.get(&name.to_ascii_lowercase()))
-        .filter(move |object| seen.insert(object.as_str()))
-        .map(move |object| TableConstraint {
-            constraint_type: ConstraintType::ForeignKey,
-            columns: vec![column.to_owned()],
-            referred_columns: vec![fqn::child(&mapper.naming.table_fqn(object), &fqn::reserve(target_field))],
-            relationship_type: Some(RelationshipType::ManyToOne),
-        })
+    if !is_reference(field) || targets.count > MOST_TARGETS {
+        return;
+    }
+    let target_field = field.reference_target_field.as_deref().filter(|name| !matches!(*name, "" | ID));
+    let first = keys.len();
+    for target in targets.names.iter().filter_map(|name| in_scope.get(&name.to_ascii_lowercase())) {
+        // The names of an answer differ, but perhaps by case only.
+        if !keys.iter().skip(first).any(|key| key.target == *target) {
+            keys.push(ForeignKey { column, target: Arc::clone(target), field: target_field.map(Box::from) });
+        }
+    }
 }

@@ -1,12 +1,13 @@
-//! A column's description: Markdown, a paragraph a fact, what a person wrote first.
+//! Descriptions: Markdown, a paragraph a fact, what a person wrote first.
 //!
-//! It says what has no place of its own in OpenMetadata: help text, formula, relation, picklist values, default. The
-//! label is the display name and never a description. Values that come from the org stand in code spans, so that none
-//! of them is markup.
+//! A column's has the field's description, its help text where that differs, then what has no place of its own in
+//! OpenMetadata: formula, relation, picklist values, default, owner. The label is the display name and never a
+//! description. Values that come from the org stand in code spans, so that none of them is markup.
 
 use std::borrow::Cow;
 
 use super::keys::MOST_TARGETS;
+use crate::annotations::Annotations;
 use crate::describe::{Field, Picklist, Scalar, Targets};
 
 /// The longest text of a person or formula that is shown, in characters. Salesforce's own limits are 510 for a help
@@ -16,26 +17,64 @@ const LONGEST: usize = 5_000;
 /// The longest value of a picklist or default that is shown, in characters. Salesforce's limit is 255.
 const LONGEST_VALUE: usize = 255;
 
-/// The description of a field; `None` when there is nothing to say.
-pub(super) fn describe(field: &Field<'_>) -> Option<String> {
-    let mut text = Text::default();
-    help(field, &mut text);
-    origin(field, &mut text);
-    relation(field, &mut text);
-    picklist(field, &mut text);
-    default(field, &mut text);
-    marks(field, &mut text);
-    (!text.0.is_empty()).then_some(text.0)
+/// A text that a person wrote: a description, a help text; empty when there is none.
+pub(super) fn written(text: Option<&str>) -> Cow<'_, str> {
+    cut(said(text).unwrap_or_default(), LONGEST)
 }
 
-fn help(field: &Field<'_>, text: &mut Text) {
-    if let Some(help) = said(field.inline_help_text.as_deref()) {
-        text.paragraph(&cut(help, LONGEST));
+/// The description of a table; `None` when there is nothing to say.
+pub(super) fn about(annotations: &Annotations) -> Option<String> {
+    let written = written(annotations.description.as_deref());
+    let records = annotations.records.map(records).unwrap_or_default();
+    let between = if written.is_empty() || records.is_empty() { "" } else { "\n\n" };
+    Some([&*written, between, &records].concat()).filter(|text| !text.is_empty())
+}
+
+/// Appends what the describe says about a field, apart from its help text.
+pub(super) fn facts(field: &Field<'_>, to: &mut String) {
+    let text = &mut Text { start: to.len(), text: to };
+    origin(field, text);
+    relation(field, text);
+    picklist(field, text);
+    default(field, text);
+    marks(field, text);
+}
+
+/// Appends a paragraph that says values; nothing when there are none.
+pub(super) fn values<'a>(title: &str, values: impl Iterator<Item = &'a str>, to: &mut String) {
+    let text = &mut Text { start: 0, text: to };
+    let mut values = values.peekable();
+    if values.peek().is_none() {
+        return;
     }
+    text.paragraph(title);
+    text.push(": ");
+    for (index, value) in values.enumerate() {
+        text.comma(index);
+        text.code(value, LONGEST_VALUE);
+    }
+    text.push(".");
+}
+
+/// About how many records there are: two significant digits, because a table that differs in every run is sent in every
+/// run.
+fn records(count: u64) -> String {
+    let power = 10_u64.pow(count.checked_ilog10().unwrap_or(0).saturating_sub(1));
+    let half_up = count.saturating_add(power / 2) / power;
+    let digits = half_up.saturating_mul(power).to_string();
+    let mut text = "About ".to_owned();
+    for (index, digit) in digits.char_indices() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text.push_str(if count == 1 { " record." } else { " records." });
+    text
 }
 
 /// Where its values come from.
-fn origin(field: &Field<'_>, text: &mut Text) {
+fn origin(field: &Field<'_>, text: &mut Text<'_>) {
     match said(field.calculated_formula.as_deref()) {
         Some(formula) => {
             text.paragraph("Formula:");
@@ -50,7 +89,7 @@ fn origin(field: &Field<'_>, text: &mut Text) {
 }
 
 /// What it points to.
-fn relation(field: &Field<'_>, text: &mut Text) {
+fn relation(field: &Field<'_>, text: &mut Text<'_>) {
     let Targets { names, count } = &field.reference_to;
     if *count == 0 {
         return;
@@ -81,7 +120,7 @@ fn relation(field: &Field<'_>, text: &mut Text) {
     }
 }
 
-fn picklist(field: &Field<'_>, text: &mut Text) {
+fn picklist(field: &Field<'_>, text: &mut Text<'_>) {
     let Picklist { shown, active, .. } = &field.picklist_values;
     if *active == 0 {
         return;
@@ -107,7 +146,7 @@ fn picklist(field: &Field<'_>, text: &mut Text) {
 }
 
 /// The value of a new row. Every checkbox has one, so only the unusual one is said.
-fn default(field: &Field<'_>, text: &mut Text) {
+fn default(field: &Field<'_>, text: &mut Text<'_>) {
     let value: Option<Cow<'_, str>> = match &field.default_value {
         Scalar::Nothing | Scalar::Bool(false) => None,
         Scalar::Bool(true) => Some("true".into()),
@@ -126,7 +165,7 @@ fn default(field: &Field<'_>, text: &mut Text) {
 }
 
 /// What else there is to know.
-fn marks(field: &Field<'_>, text: &mut Text) {
+fn marks(field: &Field<'_>, text: &mut Text<'_>) {
     // A person account's `Name` names itself as its compound.
     let compound = said(field.compound_field_name.as_deref()).filter(|name| Some(*name) != field.name.as_deref());
     if let Some(compound) = compound {
@@ -169,32 +208,35 @@ fn longest_run_of_backticks(text: &str) -> usize {
     text.split(|character| character != '`').map(str::len).max().unwrap_or(0)
 }
 
-/// Markdown being written.
-#[derive(Default)]
-struct Text(String);
+/// Markdown being written behind other texts.
+struct Text<'a> {
+    text: &'a mut String,
+    /// Where it begins.
+    start: usize,
+}
 
-impl Text {
+impl Text<'_> {
     fn push(&mut self, text: &str) {
-        self.0.push_str(text);
+        self.text.push_str(text);
     }
 
     /// Begins a paragraph.
     fn paragraph(&mut self, text: &str) {
-        if !self.0.is_empty() {
-            self.0.push_str("\n\n");
+        if self.text.len() > self.start {
+            self.text.push_str("\n\n");
         }
-        self.0.push_str(text);
+        self.text.push_str(text);
     }
 
     fn comma(&mut self, index: usize) {
         if index > 0 {
-            self.0.push_str(", ");
+            self.text.push_str(", ");
         }
     }
 
     fn more(&mut self, hidden: usize) {
         if hidden > 0 {
-            self.0.push_str(&format!(" and {hidden} more"));
+            self.push(&format!(" and {hidden} more"));
         }
     }
 
@@ -208,29 +250,29 @@ impl Text {
         // A backtick or a blank at an end would be taken for the fence's, or cut.
         let pad = if line.starts_with(['`', ' ']) || line.ends_with(['`', ' ']) { " " } else { "" };
         self.fence(fence);
-        self.0.push_str(pad);
-        self.0.push_str(&line);
-        self.0.push_str(pad);
+        self.text.push_str(pad);
+        self.text.push_str(&line);
+        self.text.push_str(pad);
         self.fence(fence);
     }
 
     /// A code span in the same line, or, for what has several lines, a fenced block (CommonMark §4.5).
     fn block(&mut self, text: &str) {
         if !text.contains(['\n', '\r']) {
-            self.0.push(' ');
+            self.text.push(' ');
             return self.code(text, LONGEST);
         }
         let text = cut(text, LONGEST);
         let fence = longest_run_of_backticks(&text).max(2) + 1;
-        self.0.push_str("\n\n");
+        self.text.push_str("\n\n");
         self.fence(fence);
-        self.0.push('\n');
-        self.0.push_str(&text);
-        self.0.push('\n');
+        self.text.push('\n');
+        self.text.push_str(&text);
+        self.text.push('\n');
         self.fence(fence);
     }
 
     fn fence(&mut self, length: usize) {
-        self.0.extend(std::iter::repeat_n('`', length));
+        self.text.extend(std::iter::repeat_n('`', length));
     }
 }

@@ -21,12 +21,15 @@
 //! Names are compared without case, because documentation and answers differ in it. A length goes along wherever one
 //! is said (the peer sends it, and 0 where there is none).
 
+use std::borrow::Cow;
+use std::num::NonZeroU32;
+
 use hybrid_runner_openmetadata::entity::DataType;
 
 use crate::describe::Field;
 
 /// Characters of an id.
-const ID_LENGTH: u32 = 18;
+const ID_LENGTH: Option<NonZeroU32> = NonZeroU32::new(18);
 
 /// Characters of the longest textarea that is an ordinary column and not a long text.
 const LONGEST_SHORT_TEXT: u32 = 255;
@@ -35,27 +38,29 @@ const LONGEST_SHORT_TEXT: u32 = 255;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ColumnType {
     pub(super) data_type: DataType,
-    pub(super) length: Option<u32>,
-    pub(super) precision: Option<u32>,
+    pub(super) length: Option<NonZeroU32>,
+    pub(super) precision: Option<NonZeroU32>,
     pub(super) scale: Option<u32>,
 }
 
 /// The type of a field.
 pub(super) fn of(field: &Field<'_>) -> ColumnType {
-    let length = (field.length > 0).then_some(field.length);
+    let length = NonZeroU32::new(field.length);
     let text = |data_type| ColumnType { data_type, length, precision: None, scale: None };
     let plain = |data_type| ColumnType { data_type, length: None, precision: None, scale: None };
-    match field.kind.as_deref().unwrap_or_default().to_ascii_lowercase().as_str() {
-        "id" | "reference" | "masterrecord" => {
-            ColumnType { length: length.or(Some(ID_LENGTH)), ..plain(DataType::Varchar) }
-        }
+    let kind = field.kind.as_deref().unwrap_or_default();
+    // Almost every name is in lower case already.
+    let is_lower = !kind.bytes().any(|byte| byte.is_ascii_uppercase());
+    let kind = if is_lower { Cow::Borrowed(kind) } else { Cow::Owned(kind.to_ascii_lowercase()) };
+    match &*kind {
+        "id" | "reference" | "masterrecord" => ColumnType { length: length.or(ID_LENGTH), ..plain(DataType::Varchar) },
         "string" | "combobox" | "email" | "phone" | "url" | "encryptedstring" | "datacategorygroupreference" => {
             text(if length.is_some() { DataType::Varchar } else { DataType::String })
         }
-        "textarea" => match length {
-            Some(1..=LONGEST_SHORT_TEXT) => text(DataType::Varchar),
-            _ => text(DataType::Text),
-        },
+        "textarea" => {
+            let is_short = length.is_some_and(|length| length.get() <= LONGEST_SHORT_TEXT);
+            text(if is_short { DataType::Varchar } else { DataType::Text })
+        }
         "picklist" => text(DataType::Enum),
         "multipicklist" => text(DataType::String),
         "boolean" => plain(DataType::Boolean),
@@ -74,15 +79,14 @@ pub(super) fn of(field: &Field<'_>) -> ColumnType {
 }
 
 fn number(field: &Field<'_>) -> ColumnType {
-    let decimal = field.precision >= 1 && field.scale <= field.precision;
-    ColumnType {
-        data_type: if decimal { DataType::Decimal } else { DataType::Double },
-        length: None,
-        precision: decimal.then_some(field.precision),
-        scale: decimal.then_some(field.scale),
-    }
+    let precision = NonZeroU32::new(field.precision).filter(|precision| field.scale <= precision.get());
+    let (data_type, scale) = match precision {
+        Some(_) => (DataType::Decimal, Some(field.scale)),
+        None => (DataType::Double, None),
+    };
+    ColumnType { data_type, length: None, precision, scale }
 }
 
-fn digits(field: &Field<'_>) -> Option<u32> {
-    (field.digits > 0).then_some(field.digits)
+fn digits(field: &Field<'_>) -> Option<NonZeroU32> {
+    NonZeroU32::new(field.digits)
 }

@@ -14,7 +14,10 @@ pub(crate) fn of(kind: &str, schemas: PathBuf) -> Validator {
         "databaseService" => "api/services/createDatabaseService.json",
         "database" => "api/data/createDatabase.json",
         "databaseSchema" => "api/data/createDatabaseSchema.json",
-        _ => "api/data/createTable.json",
+        "classification" => "api/classification/createClassification.json",
+        "tag" => "api/classification/createTag.json",
+        "table" => "api/data/createTable.json",
+        kind => panic!("no schema for the kind {kind}"),
     };
     let root = read(&schemas, path).unwrap();
     jsonschema::options().with_draft(Draft::Draft7).with_retriever(Folder(schemas)).build(&root).unwrap()
