@@ -35,8 +35,8 @@ use hybrid_runner_secrets::Stores;
 
 use crate::auth::{Access, Login};
 use crate::config::{Config, Selection};
-use crate::host::HostPolicy;
 use crate::listing::Listing;
+use crate::local::LocalConfig;
 use crate::map::Mapper;
 use checkpoint::Place;
 use describing::{Described, Describing};
@@ -44,23 +44,6 @@ use describing::{Described, Describing};
 /// The most calls in flight. Salesforce counts only calls of 20 s and more (25 an org, 5 in a developer org), so this
 /// leaves room for others even when every call is that slow, and with 50 ms a call 1,000 objects take 5 rounds.
 const CONCURRENCY: usize = 8;
-
-/// What the agent's own configuration says about Salesforce.
-#[derive(Debug, Clone)]
-pub struct LocalConfig {
-    /// The hosts that requests may go to.
-    pub hosts: HostPolicy,
-    /// Whether `HTTPS_PROXY` and `NO_PROXY` count.
-    pub use_system_proxy: bool,
-    /// Whether a definition's `sslConfig.caCertificate` counts: only for one that its user wrote in a local file.
-    pub allow_definition_ca: bool,
-}
-
-impl Default for LocalConfig {
-    fn default() -> Self {
-        Self { hosts: HostPolicy::default(), use_system_proxy: true, allow_definition_ca: false }
-    }
-}
 
 /// One org, planned from a definition.
 #[derive(Debug, Clone)]
@@ -78,9 +61,7 @@ impl SalesforceSource {
     /// The first thing in the definition that is not accepted.
     pub fn plan(workflow: &Workflow, local: &LocalConfig) -> Result<Self, DefinitionError> {
         let mut config = Config::parse(workflow, &local.hosts)?;
-        if !local.allow_definition_ca && config.ca.take().is_some() {
-            config.without_effect.push("source.serviceConnection.config.sslConfig.caCertificate".to_owned());
-        }
+        local.admit(&mut config)?;
         let reports_gone = workflow.source.options.mark_deleted_tables;
         Ok(Self { config, local: local.clone(), reports_gone })
     }
@@ -145,9 +126,8 @@ impl SalesforceSource {
     fn login<'a>(&'a self, extraction: &'a Extraction) -> Login<'a> {
         Login {
             auth: &self.config.auth,
-            ca: self.config.ca.as_ref(),
-            hosts: &self.local.hosts,
-            use_system_proxy: self.local.use_system_proxy,
+            ssl: &self.config.ssl,
+            local: &self.local,
             secrets: &extraction.secrets,
             progress: &extraction.progress,
         }

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use hybrid_runner_connector::DefinitionError;
 use hybrid_runner_openmetadata::strict::Object;
 
+use super::auth::Method;
 use super::{ApiVersion, refused};
 
 /// The options of ours that have an effect.
@@ -13,6 +14,8 @@ use super::{ApiVersion, refused};
 pub(super) struct Ours {
     /// `loginApiVersion`.
     pub(super) login_version: Option<ApiVersion>,
+    /// `authentication`.
+    pub(super) authentication: Option<Method>,
 }
 
 /// What an option accepts.
@@ -43,6 +46,12 @@ pub(super) fn read(connection: &mut Object, without_effect: &mut Vec<String>) ->
                 .filter(|version| (ApiVersion::OLDEST..=ApiVersion::LAST_SOAP).contains(version));
             let detail = "is not a version that SOAP login has; accepted: 31.0 to 64.0";
             ours.login_version = Some(version.ok_or_else(|| refused(connection.error(&path, detail)))?);
+            continue;
+        }
+        if key == Method::KEY {
+            let detail = format!("found another string; accepted: {}", Method::ACCEPTED);
+            let method = Method::from_text(&value).ok_or_else(|| refused(connection.error(&path, detail)))?;
+            ours.authentication = Some(method);
             continue;
         }
         let default = match LATER.iter().find(|(name, ..)| *name == key) {
