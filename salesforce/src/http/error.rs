@@ -321,6 +321,8 @@ fn is_about_us(error: &rustls::Error) -> bool {
                 | Alert::CertificateUnknown
                 | Alert::UnknownCA
                 | Alert::AccessDenied
+                // The signature on our certificate is not the authority's of that name.
+                | Alert::DecryptError
         )
     )
 }

@@ -43,7 +43,15 @@ async fn speak(mut stream: TcpStream, acceptor: TlsAcceptor, world: Arc<World>) 
     }
     let reset = Arc::new(AtomicBool::new(false));
     let stream = Resettable { stream, reset: Arc::clone(&reset) };
-    let tls = timeout(HANDSHAKE, acceptor.accept(stream)).await??;
+    let tls = match timeout(HANDSHAKE, acceptor.accept(stream).into_fallible()).await? {
+        Ok(tls) => tls,
+        Err((error, mut stream)) => {
+            // Closing with unread bytes would reset the connection, and the alert that says why would be lost.
+            stream.shutdown().await?;
+            timeout(HANDSHAKE, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await??;
+            return Err(error);
+        }
+    };
     let service = service_fn(move |request| {
         let (world, reset) = (Arc::clone(&world), Arc::clone(&reset));
         async move {
