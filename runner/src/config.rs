@@ -17,6 +17,7 @@
 //!     environment: { env: { prefix: HYBRID_RUNNER_SECRET_ } }
 //! salesforce:
 //!   use_system_proxy: true
+//!   proxy: { url: 'http://proxy:3128', username: agent, password: 'secret:/proxy/password' }
 //!   hosts: [{ host: localhost, port: 8443, ca: sandbox-ca.pem }]
 //! log: { level: info, format: text }
 //! ```

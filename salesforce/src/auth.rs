@@ -1,24 +1,28 @@
 //! Logging in: secrets are read here, sent to the login host, and gone when the session is there.
 //!
 //! A rejected login ends the run and is never repeated: Salesforce counts it towards a lock-out. What is repeated is
-//! only what was turned away before a password was looked at ([`Retry::LOGIN`]).
+//! only what was turned away before a password was looked at ([`Retry::LOGIN`]). Across runs the [`guard`] bounds it.
 
+mod guard;
+mod jwt;
+mod login;
 mod oauth;
 mod soap;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
-use hybrid_runner_connector::{Progress, Reason, SourceError};
-use hybrid_runner_secrets::{SecretError, SecretRef, SecretValue, Stores};
+use hybrid_runner_connector::{Reason, SourceError};
+use hybrid_runner_secrets::SecretValue;
 use reqwest::header::HeaderValue;
 use tracing::debug;
 use zeroize::Zeroizing;
 
-use crate::config::Auth;
-use crate::host::{Host, HostPolicy};
-use crate::http::{Answer, Call, CallError, ErrorCode, Http, Retry, Trust};
-use crate::quota::Quota;
+use crate::host::Host;
+use crate::http::{Answer, Call, CallError, ErrorCode, Http, Retry};
+
+pub use guard::LoginGuard;
+pub(crate) use login::Login;
 
 /// The largest answer to a login, in bytes; a real one is 2 KiB.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -32,17 +36,20 @@ pub(crate) struct Session {
     token: SecretValue,
     /// What Salesforce calls the org; for people.
     pub(crate) organization: Option<String>,
+    /// See [`Session::identity`].
+    identity: String,
 }
 
 impl Session {
-    /// Who reads, as far as the login says.
-    pub(crate) fn identity(&self) -> &str {
-        self.organization.as_deref().unwrap_or_default()
-    }
-
     /// The host that the session is for.
     pub(crate) fn host(&self) -> &Host {
         self.http.host()
+    }
+
+    /// Who reads: ids of org and user, and the user's language, as far as the login said them. Equal texts mean the same reader; a user that is not
+    /// known equals no other.
+    pub(crate) fn identity(&self) -> &str {
+        &self.identity
     }
 
     /// Sends a request with the session's credential. It goes to the session's host: there is no way to name another.
@@ -76,6 +83,7 @@ impl<'a> Access<'a> {
     /// Logs in.
     pub(crate) async fn open(login: Login<'a>) -> Result<Self, SourceError> {
         let session = Arc::new(login.log_in().await?);
+        debug!(host = %session.host(), reader = session.identity(), "logged in");
         Ok(Self { login, session, logins: 1, accepted: false })
     }
 
@@ -101,7 +109,10 @@ impl<'a> Access<'a> {
         if !Arc::ptr_eq(&self.session, session) {
             return Ok(());
         }
-        let detail = if self.logins > 1 && !self.accepted {
+        let detail = if !self.login.can_repeat() {
+            "the session of connectionArguments.session_id is not accepted, or not any more, and an existing session cannot \
+             be renewed: give a new one, or use OAuth client credentials or JWT bearer"
+        } else if self.logins > 1 && !self.accepted {
             "Salesforce does not accept the session that it has just granted: check the session settings of the user's \
              profile (sessions locked to an IP address, high assurance)"
         } else if self.logins >= Self::MAX_LOGINS {
@@ -117,102 +128,23 @@ impl<'a> Access<'a> {
     }
 }
 
-/// What a login needs beside the definition.
-#[derive(Debug)]
-pub(crate) struct Login<'a> {
-    pub(crate) auth: &'a Auth,
-    /// Certificates to trust in addition to the system's, as PEM.
-    pub(crate) ca: Option<&'a SecretRef>,
-    pub(crate) hosts: &'a HostPolicy,
-    pub(crate) use_system_proxy: bool,
-    pub(crate) secrets: &'a Stores,
-    pub(crate) progress: &'a Arc<Progress>,
-    pub(crate) quota: &'a Arc<Quota>,
-}
-
 /// What a login answered, of either kind.
 struct Granted {
     address: String,
     token: SecretValue,
     organization: Option<String>,
+    organization_id: Option<String>,
+    user_id: Option<String>,
+    language: Option<String>,
 }
 
-impl Login<'_> {
-    /// Reads the secrets, all of them before anything is sent, and logs in.
-    pub(crate) async fn log_in(&self) -> Result<Session, SourceError> {
-        let ca = match self.ca {
-            Some(reference) => Some(self.read("sslConfig.caCertificate", reference).await?),
-            None => None,
-        };
-        let ca = ca.as_ref().map(|pem| pem.expose().as_bytes());
-        let (http, granted) = match self.auth {
-            Auth::Soap { host, version, username, password, token } => {
-                let password = self.read("password", password).await?;
-                let token = match token {
-                    Some(token) => Some(self.read("securityToken", token).await?),
-                    None => None,
-                };
-                let body = soap::request(username, &password, token.as_ref())?;
-                drop((password, token));
-                let http = self.open(host, ca)?;
-                let granted = soap::log_in(&http, *version, body).await?;
-                (http, granted)
-            }
-            Auth::ClientCredentials { host, consumer_key, consumer_secret } => {
-                let secret = self.read("consumerSecret", consumer_secret).await?;
-                let body = oauth::request(consumer_key, &secret);
-                drop(secret);
-                let http = self.open(host, ca)?;
-                let granted = oauth::log_in(&http, body).await?;
-                (http, granted)
-            }
-        };
-        self.bind(&http, ca, granted)
-    }
-
-    /// Ties a granted credential to the host that it is for, if that is a host it may go to.
-    fn bind(&self, login: &Http, ca: Option<&[u8]>, granted: Granted) -> Result<Session, SourceError> {
-        let host = self
-            .hosts
-            .session_host(&granted.address)
-            .map_err(|refused| SourceError::new(Reason::SourceProtocol, format!("{}: {refused}", login.host())))?;
-        let http = if login.host() == &host {
-            login.clone()
-        } else if !login.host().is_listed() && !host.is_listed() {
-            login.at(host)
-        } else {
-            self.open(&host, ca)?
-        };
-        Ok(Session { http, token: granted.token, organization: granted.organization })
-    }
-
-    fn open(&self, host: &Host, ca: Option<&[u8]>) -> Result<Http, SourceError> {
-        let trust = match self.hosts.ca(host) {
-            Some(own) => Trust::Only(own),
-            None => Trust::System(ca),
-        };
-        Http::new(host.clone(), trust, self.use_system_proxy, Arc::clone(self.progress), Arc::clone(self.quota))
-            .map_err(CallError::into_source_error)
-    }
-
-    async fn read(&self, field: &str, reference: &SecretRef) -> Result<SecretValue, SourceError> {
-        let value = self.secrets.read(reference).await.map_err(|error| {
-            let reason = match &error {
-                SecretError::UnknownStore { .. } | SecretError::NotFound { .. } | SecretError::Denied { .. } => {
-                    Reason::SecretUnavailable
-                }
-                SecretError::Unusable { .. } => Reason::SecretMalformed,
-                SecretError::Unreachable { .. } => Reason::SecretStoreUnreachable,
-            };
-            SourceError::caused(reason, format!("{field}: {error}"), error)
-        })?;
-        // XML cannot hold them, and no password of Salesforce's has one: it is a line break of whoever stored it.
-        if field != "sslConfig.caCertificate" && value.expose().chars().any(char::is_control) {
-            let detail = format!("{field}: secret {reference} has a line break or another control character in it");
-            return Err(SourceError::new(Reason::SecretMalformed, detail));
-        }
-        Ok(value)
-    }
+/// The password with the security token behind it, as Salesforce takes them.
+fn with_token(password: &SecretValue, token: Option<&SecretValue>) -> Zeroizing<String> {
+    let token = token.map_or("", SecretValue::expose);
+    let mut secret = Zeroizing::new(String::with_capacity(password.expose().len() + token.len()));
+    secret.push_str(password.expose());
+    secret.push_str(token);
+    secret
 }
 
 /// The error of a login that Salesforce rejected.

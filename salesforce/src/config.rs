@@ -9,13 +9,13 @@ mod auth;
 mod credential;
 mod options;
 mod scope;
+mod ssl;
 mod version;
 
 use hybrid_runner_connector::{DefinitionError, Reason};
 use hybrid_runner_openmetadata::strict::{FieldError, Object};
 use hybrid_runner_openmetadata::workflow::{MetadataOptions, Workflow};
 use hybrid_runner_openmetadata::{fqn, rules};
-use hybrid_runner_secrets::SecretRef;
 
 use crate::host::HostPolicy;
 use crate::naming::Naming;
@@ -24,13 +24,14 @@ pub use auth::Auth;
 pub use credential::CREDENTIAL_FIELDS;
 pub use options::Options;
 pub use scope::{Preset, Scope, Selection};
+pub use ssl::Ssl;
 pub use version::ApiVersion;
 
 #[cfg(test)]
 mod tests;
 
 /// Where the connection stands in a workflow.
-const CONNECTION: &str = "source.serviceConnection.config";
+pub(crate) const CONNECTION: &str = "source.serviceConnection.config";
 
 /// Where the options of the extraction stand in a workflow.
 const OPTIONS: &str = "source.sourceConfig.config";
@@ -58,9 +59,9 @@ pub struct Config {
     pub auth: Auth,
     /// The version of the REST API; `None` for the newest that the org offers.
     pub api_version: Option<ApiVersion>,
-    /// Certificates to trust in addition to the system's, as PEM (`sslConfig.caCertificate`). Whoever runs a definition
-    /// that did not come from a local file decides whether it counts.
-    pub ca: Option<SecretRef>,
+    /// What `sslConfig` gives. It counts only for definitions of the machine's own user
+    /// ([`crate::LocalConfig::admit`]).
+    pub ssl: Ssl,
     /// The most requests at a time (`threads`); `None` for automatic.
     pub threads: Option<u16>,
     /// Whether classifications, and tags on tables and columns, are made (`includeTags`).
@@ -95,7 +96,7 @@ impl Config {
         let mut without_effect = options_without_effect(&source.options);
         let api_version = version::read(&mut connection)?;
         let ours = options::read(&mut connection, &mut without_effect)?;
-        let ca = read_ssl(&mut connection, &mut without_effect)?;
+        let ssl = Ssl::read(&mut connection)?;
         let naming = Naming::new(&source.service_name, &read_database(&mut connection)?);
         let names = read_names(&mut connection)?;
         let login_version = ours.login_version.unwrap_or_else(|| ApiVersion::login_of(api_version));
@@ -103,13 +104,13 @@ impl Config {
         read_the_rest(&mut connection, &mut without_effect)?;
         // Before a login is chosen: a misspelt credential is named as such, not as one that is missing.
         connection.finish().map_err(refused)?;
-        let auth = logins.choose(login_version, &mut without_effect)?;
+        let auth = logins.choose(ours.authentication, login_version, &mut without_effect)?;
         let scope = Scope::compile(naming.clone(), names, &ours, &source.options, &mut without_effect)?;
         without_effect.sort_unstable();
         Ok(Self {
             auth,
             api_version,
-            ca,
+            ssl,
             threads: threads(&source.options),
             tags: source.options.include_tags,
             options: ours,
@@ -149,19 +150,6 @@ fn read_names(connection: &mut Object) -> Result<Option<Vec<String>>, Definition
     }
     let names: Vec<String> = several.into_iter().chain(one).collect();
     Ok((!names.is_empty()).then_some(names))
-}
-
-/// `sslConfig`: the authority counts; a client certificate has no effect yet.
-fn read_ssl(connection: &mut Object, without_effect: &mut Vec<String>) -> Result<Option<SecretRef>, DefinitionError> {
-    let Some(mut ssl) = connection.object("sslConfig").map_err(refused)? else { return Ok(None) };
-    let ca = credential::read(&mut ssl, "caCertificate")?.reference();
-    for key in ["sslCertificate", "sslKey"] {
-        if credential::read(&mut ssl, key)?.reference().is_some() {
-            without_effect.push(ssl.path_of(key));
-        }
-    }
-    ssl.finish().map_err(refused)?;
-    Ok(ca)
 }
 
 /// What OpenMetadata's form fills in for its own use.

@@ -183,31 +183,35 @@ impl HostPolicy {
     /// # Errors
     /// [`HostError::Session`]
     pub fn session_host(&self, address: &str) -> Result<Host, HostError> {
-        let refused = |problem| HostError::Session { problem };
-        let url = Url::parse(address).map_err(|_invalid| refused("is not a URL"))?;
+        self.address_host(address).map_err(|problem| HostError::Session { problem })
+    }
+
+    /// The host of an address, or what is wrong with it.
+    pub(crate) fn address_host(&self, address: &str) -> Result<Host, &'static str> {
+        let url = Url::parse(address).map_err(|_invalid| "is not a URL")?;
         if url.scheme() != "https" {
-            return Err(refused("is not https"));
+            return Err("is not https");
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(refused("holds a user name or password"));
+            return Err("holds a user name or password");
         }
         let (Some(name), Some(port)) = (url.host_str(), url.port_or_known_default()) else {
-            return Err(refused("has no host"));
+            return Err("has no host");
         };
         if let Some((host, _)) = self.listed.iter().find(|(host, _)| host.name == name && host.port == port) {
             return Ok(host.clone());
         }
         if port != HTTPS {
-            return Err(refused("has a port other than 443"));
+            return Err("has a port other than 443");
         }
         let Some(domain) = name.strip_suffix(PARENT).and_then(|name| name.strip_suffix('.')) else {
-            return Err(refused("is not below salesforce.com"));
+            return Err("is not below salesforce.com");
         };
         let instance = match domain.strip_suffix("-api") {
             Some(instance) if !instance.contains('.') => instance,
             _ => domain,
         };
-        below_parent(instance).map_err(|_problem| refused("is not a host name of Salesforce"))
+        below_parent(instance).map_err(|_problem| "is not a host name of Salesforce")
     }
 
     /// The certificates that the local configuration adds for a host, as PEM.

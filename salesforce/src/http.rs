@@ -6,7 +6,9 @@
 //! exist at a time: an [`Answer`] holds its permit, which bounds memory however many calls are in flight.
 
 mod body;
+mod client;
 mod error;
+mod proxy;
 mod retry;
 
 use std::sync::Arc;
@@ -17,7 +19,7 @@ use hybrid_runner_connector::Progress;
 use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
-use reqwest::{Certificate, Client, Method, StatusCode};
+use reqwest::{Client, Method, StatusCode};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
@@ -27,7 +29,9 @@ use crate::host::Host;
 use crate::quota::Quota;
 
 pub(crate) use body::MAX_ANSWER;
+pub(crate) use client::{ClientCertificate, Connection, Trust, Via};
 pub(crate) use error::{CallError, Class, ErrorCode, InBrackets, classify, reason_for};
+pub use proxy::Proxy;
 pub(crate) use retry::Retry;
 
 /// How long a connection may take to be made, TLS included: ten round trips of the slowest satellite link.
@@ -43,15 +47,6 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(50);
 /// Inflated bodies at a time. One a core keeps every core busy; more would only cost memory (up to
 /// [`MAX_ANSWER`] each).
 const MAX_INFLATED: usize = 4;
-
-/// What certificates are trusted.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Trust<'a> {
-    /// The system's, and these.
-    System(Option<&'a [u8]>),
-    /// Only these: a host that is listed with its CA.
-    Only(&'a [u8]),
-}
 
 /// One host's client.
 #[derive(Debug, Clone)]
@@ -147,53 +142,14 @@ impl Http {
     /// A client for one host.
     ///
     /// # Errors
-    /// [`CallError::NoClient`]: no crypto provider, no CA certificates, or none in `trust`.
+    /// [`CallError::NoClient`]: the connection cannot be made as it is asked for.
     pub(crate) fn new(
         host: Host,
-        trust: Trust<'_>,
-        use_system_proxy: bool,
+        connection: &Connection<'_>,
         progress: Arc<Progress>,
         quota: Arc<Quota>,
     ) -> Result<Self, CallError> {
-        if rustls::crypto::CryptoProvider::get_default().is_none() {
-            return Err(CallError::NoClient { problem: "no rustls crypto provider is installed", source: None });
-        }
-        let unusable = |error| CallError::NoClient {
-            problem: "the CA certificates given for Salesforce are not PEM certificates",
-            source: Some(error),
-        };
-        let certificates = |pem: &[u8]| match Certificate::from_pem_bundle(pem) {
-            Ok(none) if none.is_empty() => Err(CallError::NoClient {
-                problem: "the CA file given for Salesforce holds no PEM certificate",
-                source: None,
-            }),
-            parsed => parsed.map_err(unusable),
-        };
-        let mut builder = Client::builder()
-            .http1_only()
-            .https_only(true)
-            .redirect(reqwest::redirect::Policy::none())
-            .referer(false)
-            // Other crates of the build may turn reqwest's own decoding on.
-            .no_gzip()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(IDLE_TIMEOUT)
-            .user_agent(concat!("hybrid-runner/", env!("CARGO_PKG_VERSION")));
-        if !use_system_proxy {
-            builder = builder.no_proxy();
-        }
-        builder = match trust {
-            Trust::System(None) => builder,
-            Trust::System(Some(pem)) => builder.tls_certs_merge(certificates(pem)?),
-            Trust::Only(pem) => builder.tls_certs_only(certificates(pem)?),
-        };
-        let problem = match trust {
-            Trust::Only(_) => "no TLS client could be built with the certificates of salesforce.hosts (ca)",
-            Trust::System(_) => {
-                "no TLS client could be built; are CA certificates installed (package ca-certificates, or SSL_CERT_FILE)?"
-            }
-        };
-        let client = builder.build().map_err(|error| CallError::NoClient { problem, source: Some(error) })?;
+        let client = client::build(connection)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let room = Arc::new(Semaphore::new(cores.min(MAX_INFLATED)));
         Ok(Self { client, host, progress, quota, room })

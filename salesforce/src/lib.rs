@@ -10,6 +10,7 @@
 //!
 //! - [`host`]: which hosts a definition and a login's answer can name. Nothing else builds an address.
 //! - [`config`]: the connection's options, parsed.
+//! - [`local`]: what the agent's own configuration permits.
 //! - `http`: one client a session; deadlines, caps, retries. `auth`: the logins. `composite`: describes in batches.
 //! - [`listing`], [`describe`]: what Salesforce answers, as far as it is used. [`map`]: from there to entities, pure;
 //!   [`naming`]: where they stand in OpenMetadata.
@@ -30,11 +31,15 @@ pub mod fuzzing;
 pub mod host;
 mod http;
 pub mod listing;
+pub mod local;
 pub mod map;
 pub mod naming;
 mod quota;
 pub mod source;
 mod tooling;
 
+pub use auth::LoginGuard;
 pub use host::{Host, HostError, HostPolicy, LocalHost};
-pub use source::{LocalConfig, SalesforceSource};
+pub use http::Proxy;
+pub use local::LocalConfig;
+pub use source::SalesforceSource;

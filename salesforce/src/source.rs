@@ -43,8 +43,8 @@ use hybrid_runner_secrets::Stores;
 use crate::auth::{Access, Login};
 use crate::composite::MAX_PARTS;
 use crate::config::{Config, Selection};
-use crate::host::HostPolicy;
 use crate::listing::Listing;
+use crate::local::LocalConfig;
 use crate::map::Mapper;
 use crate::quota::Quota;
 use crate::tooling::{Annotator, Wants};
@@ -57,23 +57,6 @@ const CONCURRENCY: usize = 16;
 
 /// Fields that an object has on average, custom ones included, to tell beforehand how many requests a run needs.
 const FIELDS_AN_OBJECT: usize = 60;
-
-/// What the agent's own configuration says about Salesforce.
-#[derive(Debug, Clone)]
-pub struct LocalConfig {
-    /// The hosts that requests may go to.
-    pub hosts: HostPolicy,
-    /// Whether `HTTPS_PROXY` and `NO_PROXY` count.
-    pub use_system_proxy: bool,
-    /// Whether a definition's `sslConfig.caCertificate` counts: only for one that its user wrote in a local file.
-    pub allow_definition_ca: bool,
-}
-
-impl Default for LocalConfig {
-    fn default() -> Self {
-        Self { hosts: HostPolicy::default(), use_system_proxy: true, allow_definition_ca: false }
-    }
-}
 
 /// One org, planned from a definition.
 #[derive(Debug, Clone)]
@@ -91,9 +74,7 @@ impl SalesforceSource {
     /// The first thing in the definition that is not accepted.
     pub fn plan(workflow: &Workflow, local: &LocalConfig) -> Result<Self, DefinitionError> {
         let mut config = Config::parse(workflow, &local.hosts)?;
-        if !local.allow_definition_ca && config.ca.take().is_some() {
-            config.without_effect.push("source.serviceConnection.config.sslConfig.caCertificate".to_owned());
-        }
+        local.admit(&mut config)?;
         let reports_gone = workflow.source.options.mark_deleted_tables;
         Ok(Self { config, local: local.clone(), reports_gone })
     }
@@ -117,6 +98,10 @@ impl Source for SalesforceSource {
         let newest = discovery::newest_version(&mut access).await?;
         let version = self.config.api_version.unwrap_or(newest);
         sink.notice(info("login_succeeded", format!("{}, API version {version}", access.description())));
+
+        if let Some(advice) = self.config.auth.advice() {
+            sink.notice(info("login_retires", advice.to_owned()));
+        }
 
         progress.enter(Stage::List);
         let session = Arc::clone(access.session());
@@ -162,9 +147,8 @@ impl SalesforceSource {
     fn login<'a>(&'a self, extraction: &'a Extraction, quota: &'a Arc<Quota>) -> Login<'a> {
         Login {
             auth: &self.config.auth,
-            ca: self.config.ca.as_ref(),
-            hosts: &self.local.hosts,
-            use_system_proxy: self.local.use_system_proxy,
+            ssl: &self.config.ssl,
+            local: &self.local,
             secrets: &extraction.secrets,
             progress: &extraction.progress,
             quota,
@@ -192,7 +176,13 @@ impl SalesforceSource {
             bytes_received: seen.bytes_received,
             requests_left: quota.left(),
         };
-        Ok(Report { complete, failures: tally.failures, gone, advice: Vec::new(), summary })
+        Ok(Report {
+            complete,
+            failures: tally.failures,
+            gone,
+            advice: self.config.auth.advice().map(str::to_owned).into_iter().collect(),
+            summary,
+        })
     }
 
     /// The committed tables that the definition covers and the org has no more.

@@ -1,5 +1,6 @@
 //! Logging in: SOAP `login()` and the OAuth token endpoint; the sessions that come of it.
 
+mod jwt;
 mod soap;
 
 use std::collections::HashSet;
@@ -56,7 +57,7 @@ fn instance(world: &World, call: &Call<'_>) -> String {
     if matches!(host, "login.salesforce.com" | "test.salesforce.com") { MY_DOMAIN.into() } else { host.into() }
 }
 
-/// `/services/oauth2/token`: client credentials and username-password.
+/// `/services/oauth2/token`: client credentials, JWT bearer and username-password.
 pub(crate) fn token(world: &World, call: &Call<'_>) -> Answer {
     if call.method != hyper::Method::POST {
         return refused("unsupported_grant_type", "grant type not supported");
@@ -83,6 +84,13 @@ pub(crate) fn token(world: &World, call: &Call<'_>) -> Answer {
             refused("invalid_grant", "authentication failure")
         }
         Some("client_credentials" | "password") => granted(world, call),
+        Some("urn:ietf:params:oauth:grant-type:jwt-bearer") => {
+            let host = call.host.trim_end_matches(":443");
+            match jwt::check(own, host, given("assertion").unwrap_or_default()) {
+                Ok(()) => granted(world, call),
+                Err((error, description)) => refused(error, description),
+            }
+        }
         Some("refresh_token") => refused("invalid_grant", "expired access/refresh token"),
         _ => refused("unsupported_grant_type", "grant type not supported"),
     }
@@ -114,7 +122,9 @@ fn basic(call: &Call<'_>) -> Option<(String, String)> {
     Some((id.into(), secret.into()))
 }
 
-/// User name and password with the security token behind it.
+/// User name and password with the security token behind it; from a trusted address the password alone will do.
 fn password_fits(own: &Credentials, username: Option<&str>, password: Option<&str>) -> bool {
-    username == Some(&own.username) && password == Some(&format!("{}{}", own.password, own.security_token))
+    let with_token = || password == Some(&format!("{}{}", own.password, own.security_token));
+    let alone = || own.trusted_address && password == Some(&own.password);
+    username == Some(&own.username) && (with_token() || alone())
 }

@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -61,8 +61,17 @@ struct Serve {
     /// The certificate's private key (PEM)
     #[arg(long, value_name = "FILE", requires = "certificate")]
     key: Option<PathBuf>,
+    /// Ask clients for a certificate of the authorities in this file (PEM)
+    #[arg(long, value_name = "FILE")]
+    client_ca: Option<PathBuf>,
+    /// As a proxy, ask for this user name
+    #[arg(long, requires = "proxy_password")]
+    proxy_username: Option<String>,
+    /// As a proxy, ask for this password
+    #[arg(long, requires = "proxy_username")]
+    proxy_password: Option<String>,
     /// File with the credentials that the org accepts: JSON with username, password, security_token, consumer_key,
-    /// consumer_secret, each optional
+    /// consumer_secret, jwt_certificate, jwt_approved, trusted_address, soap_login, each optional
     #[arg(long, value_name = "FILE")]
     credentials: Option<PathBuf>,
     /// User name that the org accepts
@@ -80,6 +89,15 @@ struct Serve {
     /// Client secret that the org accepts
     #[arg(long)]
     consumer_secret: Option<String>,
+    /// Certificate or public key (PEM) that JWT assertions are checked with
+    #[arg(long, value_name = "FILE")]
+    jwt_certificate: Option<PathBuf>,
+    /// The password alone will do, as from a trusted address
+    #[arg(long)]
+    trusted_address: bool,
+    /// SOAP login is off, as in new orgs
+    #[arg(long)]
+    no_soap_login: bool,
 }
 
 fn main() -> anyhow::Result<()> {
@@ -104,6 +122,8 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
     let config = ServerConfig {
         listen: serve.listen,
         identity: identity(&serve)?,
+        client_ca: serve.client_ca.as_deref().map(read).transpose()?,
+        proxy_credentials: serve.proxy_username.clone().zip(serve.proxy_password.clone()),
         prepare: serve.prepare.clone(),
         faults: FaultPlan {
             latency: Duration::from_millis(serve.latency_ms),
@@ -128,9 +148,12 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
     Ok(())
 }
 
+fn read(file: &Path) -> anyhow::Result<String> {
+    std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
+}
+
 fn identity(serve: &Serve) -> anyhow::Result<Option<Identity>> {
     let (Some(certificate), Some(key)) = (&serve.certificate, &serve.key) else { return Ok(None) };
-    let read = |file: &PathBuf| std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()));
     let certificate_pem = read(certificate)?;
     // What a client has to trust is not known here; the certificate itself is the best there is for --ca-out.
     Ok(Some(Identity { ca_pem: certificate_pem.clone(), certificate_pem, key_pem: read(key)? }))
@@ -139,7 +162,7 @@ fn identity(serve: &Serve) -> anyhow::Result<Option<Identity>> {
 fn credentials(serve: &Serve) -> anyhow::Result<Credentials> {
     let mut credentials = match &serve.credentials {
         Some(file) => {
-            let text = std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))?;
+            let text = read(file)?;
             serde_json::from_str(&text).with_context(|| format!("{} does not hold credentials", file.display()))?
         }
         None => Credentials::default(),
@@ -156,5 +179,10 @@ fn credentials(serve: &Serve) -> anyhow::Result<Credentials> {
             field.clone_from(value);
         }
     }
+    if let Some(file) = &serve.jwt_certificate {
+        credentials.jwt_certificate = read(file)?;
+    }
+    credentials.trusted_address |= serve.trusted_address;
+    credentials.soap_login &= !serve.no_soap_login;
     Ok(credentials)
 }

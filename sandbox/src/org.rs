@@ -55,6 +55,14 @@ pub struct Credentials {
     pub consumer_key: String,
     /// Client secret of the OAuth app.
     pub consumer_secret: String,
+    /// Certificate or public key that the app checks JWT assertions with, PEM; empty when the app has none.
+    pub jwt_certificate: String,
+    /// Whether the user is approved for the app, without which JWT bearer does not let it in.
+    pub jwt_approved: bool,
+    /// Whether clients come from a trusted address: the password alone will do.
+    pub trusted_address: bool,
+    /// Whether SOAP `login()` is on; in new orgs it is off.
+    pub soap_login: bool,
 }
 
 impl Default for Credentials {
@@ -65,6 +73,10 @@ impl Default for Credentials {
             security_token: "sandbox-token".into(),
             consumer_key: "sandbox-consumer-key".into(),
             consumer_secret: "sandbox-consumer-secret".into(),
+            jwt_certificate: String::new(),
+            jwt_approved: true,
+            trusted_address: false,
+            soap_login: true,
         }
     }
 }

@@ -7,6 +7,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use anyhow::Context as _;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -19,12 +21,16 @@ use crate::org::{ApiVersion, Credentials, Org};
 use crate::tls::Identity;
 
 /// How to serve an org.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct ServerConfig {
     /// Where to listen; port 0 takes any free one.
     pub listen: SocketAddr,
     /// Certificate and CA; made at start when absent.
     pub identity: Option<Identity>,
+    /// Authorities (PEM) of which clients have to show a certificate; without it none is asked for.
+    pub client_ca: Option<String>,
+    /// User name and password that `CONNECT` asks for, as `Proxy-Authorization: Basic`.
+    pub proxy_credentials: Option<(String, String)>,
     /// Versions whose describes are built before the first request; those of others are built when asked for.
     pub prepare: Vec<ApiVersion>,
     /// What goes wrong from the start.
@@ -34,11 +40,22 @@ pub struct ServerConfig {
     pub daily_limit: u64,
 }
 
+impl std::fmt::Debug for ServerConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ServerConfig")
+            .field("listen", &self.listen)
+            .field("faults", &self.faults)
+            .finish_non_exhaustive()
+    }
+}
+
 impl Default for ServerConfig {
     fn default() -> Self {
         Self {
             listen: (Ipv4Addr::LOCALHOST, 0).into(),
             identity: None,
+            client_ca: None,
+            proxy_credentials: None,
             prepare: Vec::new(),
             faults: FaultPlan::default(),
             daily_limit: 100_000,
@@ -53,6 +70,8 @@ pub(crate) struct World {
     pub(crate) log: RequestLog,
     pub(crate) sessions: Mutex<Sessions>,
     pub(crate) daily_limit: u64,
+    /// What `Proxy-Authorization` has to say.
+    pub(crate) proxy_authorization: Option<String>,
 }
 
 impl World {
@@ -91,7 +110,7 @@ impl Sandbox {
             Some(identity) => identity,
             None => Identity::generate()?,
         };
-        let acceptor = TlsAcceptor::from(identity.server_config()?);
+        let acceptor = TlsAcceptor::from(identity.server_config(config.client_ca.as_deref())?);
         let prepare = config.prepare;
         let org = tokio::task::spawn_blocking(move || {
             prepare.into_iter().for_each(|version| org.prepare(version));
@@ -108,6 +127,9 @@ impl Sandbox {
             log: RequestLog::default(),
             sessions: Mutex::new(Sessions::default()),
             daily_limit: config.daily_limit,
+            proxy_authorization: config
+                .proxy_credentials
+                .map(|(username, password)| format!("Basic {}", STANDARD.encode(format!("{username}:{password}")))),
         });
         Ok(Self { listener, acceptor, world, identity, addr })
     }

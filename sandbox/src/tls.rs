@@ -4,8 +4,12 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, ensure};
 use rcgen::{BasicConstraints, CertificateParams, DistinguishedName, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
+use rustls::RootCertStore;
+use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::ClientCertVerifier;
 
 /// The names in the certificate. A wildcard stands for exactly one label, hence one line for each depth.
 const NAMES: &[&str] = &[
@@ -60,21 +64,36 @@ impl Identity {
         Ok(Self { ca_pem, certificate_pem: certificate.pem(), key_pem: key.serialize_pem() })
     }
 
-    pub(crate) fn server_config(&self) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    /// With `client_ca` (PEM), clients have to show a certificate of one of its authorities.
+    pub(crate) fn server_config(&self, client_ca: Option<&str>) -> anyhow::Result<Arc<rustls::ServerConfig>> {
         let chain = CertificateDer::pem_slice_iter(self.certificate_pem.as_bytes())
             .collect::<Result<Vec<_>, _>>()
             .context("read the certificate")?;
         ensure!(!chain.is_empty(), "the certificate file holds no PEM certificate");
         let key = PrivateKeyDer::from_pem_slice(self.key_pem.as_bytes()).context("read the private key")?;
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let verifier = match client_ca {
+            Some(pem) => client_verifier(pem, &provider)?,
+            None => WebPkiClientVerifier::no_client_auth(),
+        };
         let mut config = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
-            .with_no_client_auth()
+            .with_client_cert_verifier(verifier)
             .with_single_cert(chain, key)
             .context("certificate and key do not fit together")?;
         config.alpn_protocols = vec![b"http/1.1".to_vec()];
         Ok(Arc::new(config))
     }
+}
+
+fn client_verifier(pem: &str, provider: &Arc<CryptoProvider>) -> anyhow::Result<Arc<dyn ClientCertVerifier>> {
+    let mut roots = RootCertStore::empty();
+    for certificate in CertificateDer::pem_slice_iter(pem.as_bytes()) {
+        roots.add(certificate.context("read the clients' CA")?).context("use the clients' CA")?;
+    }
+    WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider))
+        .build()
+        .context("check clients with their CA")
 }
 
 fn named(name: &str) -> DistinguishedName {

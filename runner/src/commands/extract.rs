@@ -65,7 +65,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<Ex
     let mut document = read(&arguments.workflow)?;
     let prepared = prepare::prepare(&mut document, environment, arguments.allow_literal_secrets)?;
     let workflow = plan::parse(document).map_err(|error| refused(&error))?;
-    let local = LocalConfig { allow_definition_ca: true, ..settings.salesforce.clone() };
+    let local = LocalConfig { definitions_are_local: true, ..settings.salesforce.clone() };
     let source = Connectors::new(local).plan(&workflow).map_err(|error| refused(&error))?;
     let display = Display::new();
     if prepared.has_literal_secrets {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost};
+use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost, Proxy};
 use hybrid_runner_secrets::{SecretRef, StoreSpec, Stores};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -104,11 +104,24 @@ struct SalesforceFile {
     hosts: Vec<HostFile>,
     /// Whether `HTTPS_PROXY` and `NO_PROXY` count.
     use_system_proxy: bool,
+    /// The proxy to use in place of `HTTPS_PROXY`; `NO_PROXY` counts as before.
+    proxy: ProxyFile,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct ProxyFile {
+    /// `http://host:port`, or `https://host:port` of a proxy that speaks TLS itself.
+    url: Option<String>,
+    /// The name of its user.
+    username: Option<String>,
+    /// Reference to the password, such as `secret:/proxy/password`.
+    password: Option<String>,
 }
 
 impl Default for SalesforceFile {
     fn default() -> Self {
-        Self { hosts: Vec::new(), use_system_proxy: true }
+        Self { hosts: Vec::new(), use_system_proxy: true, proxy: ProxyFile::default() }
     }
 }
 
@@ -226,7 +239,32 @@ impl SalesforceFile {
         });
         let hosts = HostPolicy::new(hosts.collect::<Result<_, ConfigError>>()?)
             .map_err(|error| ConfigError::field("salesforce.hosts", error.to_string()))?;
-        Ok(LocalConfig { hosts, use_system_proxy: self.use_system_proxy, ..LocalConfig::default() })
+        let proxy = self.proxy.parse()?;
+        Ok(LocalConfig { hosts, use_system_proxy: self.use_system_proxy, proxy, ..LocalConfig::default() })
+    }
+}
+
+impl ProxyFile {
+    fn parse(self) -> Result<Option<Proxy>, ConfigError> {
+        const PATH: &str = "salesforce.proxy";
+        let missing = |key: &str| ConfigError::field(schema::join(PATH, key), "is missing");
+        let credentials = match (self.username, self.password) {
+            (Some(username), Some(password)) => {
+                let reference = password
+                    .parse::<SecretRef>()
+                    .map_err(|error| ConfigError::field(schema::join(PATH, "password"), error.to_string()))?;
+                Some((username, reference))
+            }
+            (None, None) => None,
+            (Some(_), None) => return Err(missing("password")),
+            (None, Some(_)) => return Err(missing("username")),
+        };
+        let Some(url) = self.url else {
+            return if credentials.is_some() { Err(missing("url")) } else { Ok(None) };
+        };
+        Proxy::new(&url, credentials).map(Some).map_err(|problem| {
+            ConfigError::field(schema::join(PATH, "url"), format!("{problem}; accepted: http://host:port"))
+        })
     }
 }
 

@@ -43,6 +43,7 @@ secrets:
     environment: { env: {} }
 salesforce:
   use_system_proxy: false
+  proxy: { url: 'http://proxy:3128', username: agent, password: 'secret:/proxy/password' }
   hosts: [{ host: localhost, port: 8443, ca: ca.pem }]
 log: { level: debug, format: json }
 ";
@@ -166,6 +167,26 @@ fn stores_are_one_kind_each_and_the_default_is_one_of_them() {
     assert!(refusal("secrets: {stores: {'a b': {env: {}}}}").contains("no name that a reference can hold"));
     assert!(refusal("secrets: {stores: {literals: {env: {}}}}").contains("reserved"));
     assert!(refusal("secrets: {stores: {a: {env: {prefix: 'A B'}}}}").starts_with("secrets.stores.a.env.prefix: "));
+}
+
+#[test]
+fn a_proxy_has_an_address_and_its_password_is_a_reference() {
+    let with = |proxy: &str| load(&format!("salesforce: {{proxy: {{{proxy}}}}}"));
+    let refused = |proxy: &str| with(proxy).unwrap_err().to_string();
+    let address = "url: 'http://proxy:3128'";
+    let proxy = with(&format!("{address}, username: a, password: 'secret:/p'")).unwrap().salesforce.proxy.unwrap();
+    assert_eq!(
+        (proxy.url().as_str(), proxy.password().unwrap().to_string()),
+        ("http://proxy:3128/", "secret:/p".to_owned())
+    );
+    assert!(with("").unwrap().salesforce.proxy.is_none() && with(address).unwrap().salesforce.proxy.is_some());
+    let text = refused(&format!("{address}, username: a, password: hunter2"));
+    assert!(text.starts_with("salesforce.proxy.password: ") && !text.contains("hunter2"), "{text}");
+    let text = refused("url: 'http://a:hunter2@proxy:3128'");
+    assert!(text.starts_with("salesforce.proxy.url: ") && !text.contains("hunter2"), "{text}");
+    assert_eq!(refused(&format!("{address}, username: a")), "salesforce.proxy.password: is missing");
+    assert_eq!(refused(&format!("{address}, password: 'secret:/p'")), "salesforce.proxy.username: is missing");
+    assert_eq!(refused("username: a, password: 'secret:/p'"), "salesforce.proxy.url: is missing");
 }
 
 #[test]

@@ -1,4 +1,7 @@
-//! SOAP `login()`: user name, password and security token. Salesforce retires it with Summer '27.
+//! SOAP `login()`: user name, password and security token, or an organization id in place of the token. Salesforce
+//! retires it with Summer '27.
+
+mod fault;
 
 use hybrid_runner_connector::{Reason, SourceError};
 use hybrid_runner_secrets::SecretValue;
@@ -8,9 +11,8 @@ use quick_xml::events::{BytesDecl, BytesEnd, BytesRef, BytesStart, BytesText, Ev
 use quick_xml::reader::Reader;
 use zeroize::Zeroizing;
 
-use super::{Granted, MAX_ANSWER, not_an_answer, rejected};
+use super::{Granted, MAX_ANSWER, not_an_answer, with_token};
 use crate::config::ApiVersion;
-use crate::host::Host;
 use crate::http::{Call, CallError, ErrorCode, Http, Retry};
 
 const ENVELOPE: &str = "http://schemas.xmlsoap.org/soap/envelope/";
@@ -24,27 +26,38 @@ pub(super) fn request(
     username: &str,
     password: &SecretValue,
     token: Option<&SecretValue>,
+    organization: Option<&str>,
 ) -> Result<Zeroizing<Vec<u8>>, SourceError> {
-    let token = token.map_or("", SecretValue::expose);
-    let mut secret = Zeroizing::new(String::with_capacity(password.expose().len() + token.len()));
-    secret.push_str(password.expose());
-    secret.push_str(token);
+    let secret = with_token(password, token);
     // Room for everything escaped: growing would leave copies behind.
     let room = 512 + 6 * (username.len() + secret.len());
-    write_envelope(username, &secret, Zeroizing::new(Vec::with_capacity(room)))
+    write_envelope(username, &secret, organization, Zeroizing::new(Vec::with_capacity(room)))
         .map_err(|error| SourceError::caused(Reason::SourceProtocol, "the login request could not be written", error))
 }
 
 fn write_envelope(
     username: &str,
     secret: &str,
+    organization: Option<&str>,
     mut body: Zeroizing<Vec<u8>>,
 ) -> Result<Zeroizing<Vec<u8>>, std::io::Error> {
     let mut writer = Writer::new(&mut *body);
     writer.write_event(Event::Decl(BytesDecl::new("1.0", Some("UTF-8"), None)))?;
     let envelope = BytesStart::new("e:Envelope").with_attributes([("xmlns:e", ENVELOPE)]);
     let login = BytesStart::new("p:login").with_attributes([("xmlns:p", PARTNER)]);
-    for start in [envelope, BytesStart::new("e:Body"), login] {
+    writer.write_event(Event::Start(envelope))?;
+    if let Some(organization) = organization {
+        let scope = BytesStart::new("p:LoginScopeHeader").with_attributes([("xmlns:p", PARTNER)]);
+        let id = BytesStart::new("p:organizationId");
+        for event in [Event::Start(BytesStart::new("e:Header")), Event::Start(scope), Event::Start(id)] {
+            writer.write_event(event)?;
+        }
+        writer.write_event(Event::Text(BytesText::new(organization)))?;
+        for name in ["p:organizationId", "p:LoginScopeHeader", "e:Header"] {
+            writer.write_event(Event::End(BytesEnd::new(name)))?;
+        }
+    }
+    for start in [BytesStart::new("e:Body"), login] {
         writer.write_event(Event::Start(start))?;
     }
     for (name, value) in [("p:username", username), ("p:password", secret)] {
@@ -75,61 +88,8 @@ pub(super) async fn log_in(http: &Http, version: ApiVersion, body: Zeroizing<Vec
             "the password of the Salesforce user has expired: set a new one in Salesforce and in the secret store",
         )),
         Parsed::Granted { granted, .. } => Ok(granted),
-        Parsed::Fault(code) => Err(fault(http.host(), code)),
+        Parsed::Fault(code) => Err(fault::refusal(http.host(), code.as_ref(), version)),
     }
-}
-
-fn fault(host: &Host, code: Option<ErrorCode>) -> SourceError {
-    let Some(code) = code else { return not_an_answer(host, "is a fault without a code") };
-    let (reason, advice) = match code.as_str() {
-        "INVALID_LOGIN" => (
-            Reason::AuthFailed,
-            "user name, password or security token is wrong, or the user is locked or inactive; check the secrets, that \
-             salesforceDomain is right (test or a My Domain for a sandbox), and the user's Login History",
-        ),
-        "LOGIN_MUST_USE_SECURITY_TOKEN" => (
-            Reason::AuthFailed,
-            "the agent's address is not trusted by the org: set securityToken (a new password comes with a new token), or \
-             add the address to the org's trusted IP ranges",
-        ),
-        "PASSWORD_LOCKOUT" => (
-            Reason::AuthFailed,
-            "the user is locked out after too many wrong passwords: unlock it in Setup, Users, and correct the secret",
-        ),
-        "ORG_LOCKED" => (Reason::AuthFailed, "the org is locked: contact Salesforce"),
-        "INVALID_OPERATION_WITH_EXPIRED_PASSWORD" | "PASSWORD_EXPIRED" => {
-            (Reason::AuthFailed, "the password has expired: set a new one in Salesforce and in the secret store")
-        }
-        "LOGIN_DURING_RESTRICTED_TIME" | "LOGIN_DURING_RESTRICTED_DOMAIN" => (
-            Reason::AuthFailed,
-            "the user's profile does not permit logins at this time or from this address (Login Hours, Login IP Ranges)",
-        ),
-        "TWO_FACTOR_REQUIRED" | "MFA_REQUIRED" => (
-            Reason::AuthFailed,
-            "the user needs a second factor, which SOAP cannot give: use consumerKey and consumerSecret",
-        ),
-        "API_DISABLED_FOR_ORG" => {
-            (Reason::SourceDenied, "the org's edition has no API access, or it is off: contact Salesforce")
-        }
-        "API_CURRENTLY_DISABLED" => (
-            Reason::SourceDenied,
-            "SOAP login is off for this user or org: give the user the permissions API Enabled and Use Any API Auth, or \
-             use consumerKey and consumerSecret",
-        ),
-        "UNSUPPORTED_API_VERSION" | "INVALID_VERSION" => (
-            Reason::BadDefinition,
-            "this API version has no SOAP login (31.0 to 64.0 have): set loginApiVersion, or use consumerKey and \
-             consumerSecret",
-        ),
-        "LOGIN_RATE_EXCEEDED" | "REQUEST_LIMIT_EXCEEDED" => {
-            (Reason::SourceThrottled, "too many logins or requests in a short time: run later")
-        }
-        "SERVER_UNAVAILABLE" | "UNKNOWN_EXCEPTION" => {
-            (Reason::SourceUnreachable, "Salesforce is not available: check status.salesforce.com")
-        }
-        _ => (Reason::AuthFailed, "check the user's Login History in Setup"),
-    };
-    rejected(host, &code, reason, advice)
 }
 
 /// What an answer says.
@@ -163,6 +123,9 @@ struct Texts {
     server_url: String,
     session_id: Zeroizing<String>,
     organization: String,
+    organization_id: String,
+    user_id: String,
+    language: String,
     password_expired: String,
     fault_code: String,
     exception_code: String,
@@ -230,7 +193,13 @@ impl Texts {
                 "passwordExpired" => &mut self.password_expired,
                 _ => return,
             },
-            ["Envelope", "Body", "loginResponse", "result", "userInfo", "organizationName"] => &mut self.organization,
+            ["Envelope", "Body", "loginResponse", "result", "userInfo", leaf] => match *leaf {
+                "organizationName" => &mut self.organization,
+                "organizationId" => &mut self.organization_id,
+                "userId" => &mut self.user_id,
+                "userLanguage" => &mut self.language,
+                _ => return,
+            },
             ["Envelope", "Body", "Fault", "faultcode"] => &mut self.fault_code,
             ["Envelope", "Body", "Fault", "detail", _, "exceptionCode"] => &mut self.exception_code,
             _ => return,
@@ -246,12 +215,16 @@ impl Texts {
         if self.server_url.trim().is_empty() || self.session_id.is_empty() {
             return Err(Malformed::Incomplete);
         }
+        let given = |text: String| Some(text).filter(|text| !text.is_empty());
         Ok(Parsed::Granted {
             password_expired: self.password_expired.trim() == "true",
             granted: Granted {
                 address: self.server_url.trim().to_owned(),
                 token: SecretValue::new(std::mem::take(&mut *self.session_id)),
-                organization: Some(self.organization).filter(|name| !name.is_empty()),
+                organization: given(self.organization),
+                user_id: given(self.user_id),
+                organization_id: given(self.organization_id),
+                language: given(self.language),
             },
         })
     }

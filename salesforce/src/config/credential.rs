@@ -16,6 +16,9 @@ pub const CREDENTIAL_FIELDS: &[&str] = &[
     "sslConfig.caCertificate",
     "sslConfig.sslCertificate",
     "sslConfig.sslKey",
+    "sslConfig.ssl_ca",
+    "sslConfig.ssl_cert",
+    "sslConfig.ssl_key",
     "connectionArguments.privatekey",
     "connectionArguments.session_id",
 ];

@@ -6,6 +6,7 @@ use std::ops::RangeInclusive;
 use hybrid_runner_connector::DefinitionError;
 use hybrid_runner_openmetadata::strict::Object;
 
+use super::auth::Method;
 use super::scope::Preset;
 use super::{ApiVersion, refused};
 
@@ -17,6 +18,8 @@ pub struct Options {
     /// `companions`: whether histories, shares, feeds, change events and localizations are read when none are named;
     /// default true, as the peer connector does.
     pub companions: bool,
+    /// `authentication`: the login; default the first in the peer connector's order whose fields are all given.
+    pub(super) authentication: Option<Method>,
     /// `loginApiVersion`: the version that SOAP login is called with.
     pub login_version: Option<ApiVersion>,
     /// `fieldOwners`: whether a field's business owner is named in its description; default false.
@@ -36,6 +39,7 @@ impl Default for Options {
         Self {
             objects: Preset::All,
             companions: true,
+            authentication: None,
             login_version: None,
             field_owners: false,
             record_counts: false,
@@ -66,6 +70,7 @@ impl Options {
     fn set(&mut self, key: &str, value: &str) -> Result<bool, String> {
         match key {
             "objects" => self.objects = one_of(value, &Preset::NAMES)?,
+            Method::KEY => self.authentication = Some(authentication(value)?),
             "companions" => self.companions = flag(value)?,
             "loginApiVersion" => self.login_version = Some(login_version(value)?),
             "fieldOwners" => self.field_owners = flag(value)?,
@@ -95,6 +100,10 @@ fn number(value: &str, range: RangeInclusive<u32>) -> Result<u32, String> {
         let (least, most) = (range.start(), range.end());
         format!("found another string; accepted: a whole number from {least} to {most}, in quotes")
     })
+}
+
+fn authentication(value: &str) -> Result<Method, String> {
+    Method::from_text(value).ok_or_else(|| format!("found another string; accepted: {}", Method::ACCEPTED))
 }
 
 fn login_version(value: &str) -> Result<ApiVersion, String> {

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::host::{HostPolicy, LocalHost};
 use crate::listing::{ListedObject, Listing};
+use crate::local::LocalConfig;
 
 const SOAP: &[(&str, &str)] =
     &[("username", "ana@example.com"), ("password", "secret:/sf/password"), ("securityToken", "secret:/sf/token")];
@@ -46,13 +47,15 @@ fn refusal(more: Value) -> (Reason, String, String) {
 #[test]
 fn a_soap_login_is_read_with_the_peers_defaults() {
     let config = with(json!({"type": "Salesforce", "salesforceApiVersion": "42.0"})).unwrap();
-    let Auth::Soap { host, version, username, password, token } = &config.auth else { panic!("{config:?}") };
+    let Auth::Soap { host, version, username, password, token, organization: None } = &config.auth else {
+        panic!("{config:?}")
+    };
     assert_eq!(host.to_string(), "login.salesforce.com");
     assert_eq!((version.to_string().as_str(), username.as_str()), ("42.0", "ana@example.com"));
     assert_eq!(password.to_string(), "secret:/sf/password");
     assert_eq!(token.as_ref().unwrap().to_string(), "secret:/sf/token");
     assert_eq!(config.api_version, Some(ApiVersion::new(42)));
-    assert_eq!((config.threads, &config.ca), (None, &None));
+    assert_eq!((config.threads, &config.ssl), (None, &Ssl::default()));
     assert_eq!(config.naming.table_fqn("Account"), "\"crm.eu\".default.salesforce.Account");
     assert_eq!(config.without_effect, Vec::<String>::new());
     assert_eq!(config.auth.secrets().len(), 2);
@@ -90,24 +93,161 @@ fn client_credentials_need_the_orgs_own_domain() {
     assert_eq!(parse(local, json!({})).unwrap().auth.host().port(), 8443);
 }
 
-#[test]
-fn a_login_of_a_later_release_is_refused_by_name() {
-    let (user, password) = (json!("ana"), json!("secret:/p"));
-    for (connection, name) in [
-        (json!({"connectionArguments": {"session_id": "secret:/s", "instance_url": "https://a"}}), "existing session"),
-        (json!({"username": user, "password": password, "organizationId": "00D000000000001"}), "organization id"),
-        (
-            json!({"username": user, "password": password, "consumerKey": "k", "consumerSecret": "secret:/s"}),
-            "username-password",
-        ),
-        (
-            json!({"username": user, "consumerKey": "k", "connectionArguments": {"privatekey": "secret:/k"}}),
-            "JWT bearer",
-        ),
-    ] {
-        let error = parse(connection, json!({})).unwrap_err();
-        assert!(error.detail.contains(name) && error.detail.contains("not supported yet"), "{error}");
+/// A connection of all logins' fields.
+fn all_fields() -> Value {
+    soap(json!({
+        "organizationId": "00D000000000001", "consumerKey": "key", "consumerSecret": "secret:/sf/secret",
+        "salesforceDomain": "acme.my",
+        "connectionArguments": {"privatekey": "secret:/sf/key", "session_id": "secret:/sf/session",
+            "instance_url": "https://acme.my.salesforce.com"},
+    }))
+}
+
+fn without(mut connection: Value, fields: &[&str]) -> Value {
+    for field in fields {
+        match field.split_once('.') {
+            Some((parent, key)) => connection[parent].as_object_mut().unwrap().remove(key),
+            None => connection.as_object_mut().unwrap().remove(*field),
+        };
     }
+    connection
+}
+
+#[test]
+fn the_peers_order_decides_among_several_complete_logins() {
+    let mut connection = all_fields();
+    for (then_missing, is_it) in [
+        (
+            "securityToken",
+            (|auth| matches!(auth, Auth::Soap { token: Some(_), organization: None, .. })) as fn(&Auth) -> bool,
+        ),
+        ("connectionArguments.session_id", |auth| matches!(auth, Auth::Session { .. })),
+        ("organizationId", |auth| matches!(auth, Auth::Soap { token: None, organization: Some(_), .. })),
+        ("password", |auth| matches!(auth, Auth::Password { token: None, .. })),
+        ("connectionArguments.privatekey", |auth| matches!(auth, Auth::Jwt { .. })),
+        ("username", |auth| matches!(auth, Auth::ClientCredentials { .. })),
+    ] {
+        let auth = parse(connection.clone(), json!({})).unwrap().auth;
+        assert!(is_it(&auth), "until {then_missing} is missing: {auth:?}");
+        connection = without(connection, &[then_missing]);
+    }
+}
+
+#[test]
+fn a_login_that_is_named_wins_over_the_order() {
+    for (name, is_it) in [
+        ("soap", (|auth| matches!(auth, Auth::Soap { .. })) as fn(&Auth) -> bool),
+        ("session", |auth| matches!(auth, Auth::Session { .. })),
+        ("password", |auth| matches!(auth, Auth::Password { token: Some(_), .. })),
+        ("jwt", |auth| matches!(auth, Auth::Jwt { .. })),
+        ("clientCredentials", |auth| matches!(auth, Auth::ClientCredentials { .. })),
+    ] {
+        let mut connection = all_fields();
+        connection["connectionOptions"] = json!({"authentication": name});
+        let config = parse(connection, json!({})).unwrap();
+        assert!(is_it(&config.auth), "{name}: {:?}", config.auth);
+        assert!(!config.without_effect.iter().any(|path| path.contains("authentication")), "{config:?}");
+    }
+    let (_, field, detail) = refusal(json!({"connectionOptions": {"authentication": "oauth"}}));
+    assert_eq!(field, "connectionOptions.authentication");
+    assert!(detail.contains("accepted: soap, password, jwt, clientCredentials, session"), "{detail}");
+    let (_, _, detail) = refusal(json!({"connectionOptions": {"authentication": "jwt"}}));
+    assert!(
+        detail.ends_with("missing for the OAuth JWT bearer flow: consumerKey, connectionArguments.privatekey"),
+        "{detail}"
+    );
+}
+
+#[test]
+fn an_organization_id_stands_in_for_the_token_also_when_the_form_left_that_empty() {
+    for id in ["00DIB000004nDEq", "00DIB000004nDEqUAM"] {
+        let config = with(json!({"securityToken": "", "organizationId": id})).unwrap();
+        assert!(matches!(&config.auth, Auth::Soap { token: None, organization: Some(sent), .. } if sent == id));
+        assert_eq!(config.without_effect, Vec::<String>::new());
+    }
+    for wrong in ["00DIB000004nDE", "005IB000004nDEq", "00DIB000004<DEq", "acme"] {
+        let (_, field, detail) = refusal(json!({"securityToken": "", "organizationId": wrong}));
+        assert_eq!(field, "organizationId", "{wrong}");
+        assert!(detail.contains("15 or 18") && !detail.contains(wrong), "{detail}");
+    }
+}
+
+#[test]
+fn an_existing_session_names_a_host_that_it_may_go_to() {
+    let session = |instance: Value| {
+        let mut arguments = json!({"session_id": "secret:/sf/session"});
+        arguments.as_object_mut().unwrap().extend(instance.as_object().unwrap().clone());
+        parse(json!({"connectionArguments": arguments}), json!({})).map(|config| config.auth.host().to_string())
+    };
+    assert_eq!(session(json!({"instance_url": "https://acme.my.salesforce.com"})).unwrap(), "acme.my.salesforce.com");
+    assert_eq!(session(json!({"instance": "acme.my.salesforce.com"})).unwrap(), "acme.my.salesforce.com");
+    assert_eq!(session(json!({"instance_url": "https://localhost:8443"})).unwrap(), "localhost:8443");
+    for hostile in
+        ["https://evil.example", "http://acme.my.salesforce.com", "https://u@acme.my.salesforce.com", "org62"]
+    {
+        let error = session(json!({"instance_url": hostile})).unwrap_err();
+        assert!(error.field.ends_with("connectionArguments.instance_url"), "{error}");
+        assert!(!error.detail.contains(hostile), "{error}");
+    }
+}
+
+#[test]
+fn what_only_the_machines_own_user_may_decide_is_refused_or_named_when_it_comes_from_elsewhere() {
+    let there = LocalConfig::default();
+    let here = LocalConfig { definitions_are_local: true, ..LocalConfig::default() };
+    let session = json!({"connectionArguments": {"session_id": "secret:/s", "instance": "acme.my.salesforce.com"}});
+    let mut config = parse(session, json!({})).unwrap();
+    assert!(here.admit(&mut config).is_ok());
+    let error = there.admit(&mut config).unwrap_err();
+    assert_eq!(error.reason, Reason::PolicyDenied);
+    assert!(error.field.ends_with("connectionArguments.session_id") && error.detail.contains("JWT"), "{error}");
+
+    let ssl = json!({"sslConfig": {"ssl_ca": "secret:/ca", "sslCertificate": "secret:/c", "ssl_key": "secret:/k"}});
+    let mut config = with(ssl).unwrap();
+    here.admit(&mut config).unwrap();
+    assert_eq!(config.ssl.ca.as_ref().unwrap().to_string(), "secret:/ca");
+    assert!(config.ssl.identity.is_some() && config.without_effect.is_empty());
+    there.admit(&mut config).unwrap();
+    assert_eq!(config.ssl, Ssl::default());
+    let paths = ["sslCertificate", "ssl_ca", "ssl_key"].map(|key| format!("{CONNECTION}.sslConfig.{key}"));
+    assert_eq!(config.without_effect, paths);
+}
+
+#[test]
+fn a_client_certificate_needs_its_key_and_each_field_has_one_name() {
+    for (ssl, field) in [
+        (json!({"sslCertificate": "secret:/c"}), "sslConfig.sslKey"),
+        (json!({"ssl_key": "secret:/k"}), "sslConfig.sslCertificate"),
+        (json!({"caCertificate": "secret:/a", "ssl_ca": "secret:/b"}), "sslConfig.ssl_ca"),
+    ] {
+        assert_eq!(refusal(json!({"sslConfig": ssl})).1, field);
+    }
+}
+
+#[test]
+fn refresh_tokens_and_key_files_are_refused_with_what_to_use_instead() {
+    for (key, advice) in [
+        ("refresh_token", "client credentials"),
+        ("refreshToken", "client credentials"),
+        ("oauth_refresh_token", "JWT bearer"),
+        ("privatekey_file", "connectionArguments.privatekey"),
+    ] {
+        let (_, field, detail) = refusal(json!({"connectionArguments": {key: "hunter2"}}));
+        assert_eq!(field, format!("connectionArguments.{key}"));
+        assert!(detail.contains(advice) && !detail.contains("hunter2"), "{detail}");
+    }
+}
+
+#[test]
+fn logins_that_end_are_advised_against() {
+    let advice = |connection| parse(connection, json!({})).unwrap().auth.advice();
+    let soap_advice = advice(soap(json!({}))).unwrap();
+    for part in ["Summer '27 (June 2027)", "65.0", "client credentials", "JWT bearer"] {
+        assert!(soap_advice.contains(part), "{soap_advice}");
+    }
+    let password = without(all_fields(), &["securityToken", "organizationId", "connectionArguments.session_id"]);
+    assert!(advice(password.clone()).unwrap().contains("External Client Apps"));
+    assert_eq!(advice(without(password, &["password"])), None);
 }
 
 #[test]
@@ -115,8 +255,9 @@ fn an_incomplete_login_says_what_is_there_and_what_is_missing() {
     let error = parse(json!({"username": "ana", "password": "secret:/p", "consumerKey": ""}), json!({})).unwrap_err();
     assert_eq!(
         error.detail,
-        "no login can be chosen: given is username, password; missing for a SOAP login: securityToken; missing for \
-         OAuth client credentials: consumerKey, consumerSecret"
+        "no login can be chosen: given is username, password; missing for SOAP login: securityToken; for SOAP login: \
+         organizationId; for the OAuth username-password flow: consumerKey, consumerSecret; for the OAuth JWT bearer \
+         flow: consumerKey, connectionArguments.privatekey; for OAuth client credentials: consumerKey, consumerSecret"
     );
     let error = parse(json!({}), json!({})).unwrap_err();
     assert!(error.detail.contains("given is nothing"), "{error}");
@@ -239,7 +380,7 @@ fn options_that_change_nothing_are_named_only_when_set_to_other_than_their_defau
         "organizationId": "00D000000000001",
         "connectionOptions": {"objects": "custom", "theirs": "x"},
         "connectionArguments": {"proxies": {"https": "http://proxy:3128"}},
-        "sslConfig": {"caCertificate": "secret:/ca", "sslKey": "secret:/key"},
+        "sslConfig": {"caCertificate": "secret:/ca"},
         "tableFilterPattern": {"excludes": ["x"]},
         "schemaFilterPattern": {"excludes": []},
         "supportsMetadataExtraction": false,
@@ -250,7 +391,7 @@ fn options_that_change_nothing_are_named_only_when_set_to_other_than_their_defau
     });
     let config = parse(connection, options).unwrap();
     assert_eq!(config.threads, Some(8));
-    assert_eq!(config.ca.as_ref().unwrap().to_string(), "secret:/ca");
+    assert_eq!(config.ssl.ca.as_ref().unwrap().to_string(), "secret:/ca");
     let connection = |key: &str| format!("source.serviceConnection.config.{key}");
     assert_eq!(
         config.without_effect,
@@ -259,7 +400,6 @@ fn options_that_change_nothing_are_named_only_when_set_to_other_than_their_defau
             connection("connectionOptions.objects"),
             connection("connectionOptions.theirs"),
             connection("organizationId"),
-            connection("sslConfig.sslKey"),
             connection("supportsMetadataExtraction"),
             connection("tableFilterPattern"),
             "source.sourceConfig.config.includeViews".to_owned(),

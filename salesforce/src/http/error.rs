@@ -32,6 +32,18 @@ pub(crate) enum CallError {
         #[source]
         source: reqwest::Error,
     },
+    #[error("{host} asks for a client certificate, or does not accept the one that it was shown")]
+    Unidentified {
+        host: Host,
+        #[source]
+        source: reqwest::Error,
+    },
+    #[error("the proxy asks for a user name and a password")]
+    ProxyLogin {
+        host: Host,
+        #[source]
+        source: reqwest::Error,
+    },
     #[error("no answer from {host} within {} s", .after.as_secs())]
     Timeout { host: Host, after: Duration },
     #[error("the connection to {host} broke off")]
@@ -145,8 +157,13 @@ impl CallError {
     /// The error of sending a request.
     pub(super) fn sending(host: &Host, error: reqwest::Error) -> Self {
         let (host, source) = (host.clone(), error.without_url());
-        if is_untrusted(&source) {
+        let tls = tls_error(&source);
+        if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
             Self::Untrusted { host, source }
+        } else if tls.is_some_and(is_about_us) {
+            Self::Unidentified { host, source }
+        } else if wants_proxy_login(&source) {
+            Self::ProxyLogin { host, source }
         } else if source.is_connect() {
             Self::Connect { host, source }
         } else {
@@ -165,6 +182,8 @@ impl CallError {
             Self::NoClient { .. }
             | Self::WrongHost
             | Self::Untrusted { .. }
+            | Self::Unidentified { .. }
+            | Self::ProxyLogin { .. }
             | Self::Redirected { .. }
             | Self::TooLarge { .. }
             | Self::Protocol { .. }
@@ -202,6 +221,8 @@ impl CallError {
             Self::NoClient { .. }
             | Self::Connect { .. }
             | Self::Untrusted { .. }
+            | Self::Unidentified { .. }
+            | Self::ProxyLogin { .. }
             | Self::Timeout { .. }
             | Self::Broken { .. } => Reason::SourceUnreachable,
             Self::WrongHost | Self::Redirected { .. } | Self::TooLarge { .. } | Self::Protocol { .. } => {
@@ -229,7 +250,15 @@ impl CallError {
                 "check the certificates in salesforce.hosts of the agent's configuration (ca)"
             }
             Self::Untrusted { .. } => {
-                "if a proxy of your network inspects TLS, add its CA certificate to the agent's trusted certificates"
+                "if a proxy of your network inspects TLS, add its CA certificate to the agent's trusted certificates \
+                 (SSL_CERT_FILE), or, for `hybrid-runner extract`, as sslConfig.caCertificate to the workflow file"
+            }
+            Self::Unidentified { .. } => {
+                "give sslConfig.sslCertificate and sslConfig.sslKey, which count in the workflow file of \
+                 `hybrid-runner extract`, and check that the org knows the certificate's authority"
+            }
+            Self::ProxyLogin { .. } => {
+                "check username and password of salesforce.proxy in the agent's configuration, or the ones in HTTPS_PROXY"
             }
             Self::WrongHost => "this is a fault of the agent: please report it",
             Self::Redirected { .. } => {
@@ -304,22 +333,54 @@ fn advice_for(status: u16, code: Option<&ErrorCode>) -> &'static str {
     }
 }
 
-/// Whether the other side's certificate is what is wrong. hyper hides the cause in an I/O error, whose `source` is
-/// the cause's, not the cause.
-fn is_untrusted(error: &reqwest::Error) -> bool {
+/// What TLS says is wrong. hyper hides the cause in an I/O error, whose `source` is the cause's, not the cause.
+fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
         let tls = error
             .downcast_ref::<rustls::Error>()
             .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if let Some(tls) = tls {
-            return matches!(tls, rustls::Error::InvalidCertificate(_));
+        if tls.is_some() {
+            return tls;
         }
         next = match inner {
             Some(inner) => Some(inner),
             None => error.source(),
         };
+    }
+    None
+}
+
+/// Whether the other side complains of our certificate, or of its absence.
+fn is_about_us(error: &rustls::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    matches!(
+        error,
+        rustls::Error::AlertReceived(
+            Alert::CertificateRequired
+                | Alert::BadCertificate
+                | Alert::UnsupportedCertificate
+                | Alert::CertificateRevoked
+                | Alert::CertificateExpired
+                | Alert::CertificateUnknown
+                | Alert::UnknownCA
+                | Alert::AccessDenied
+                // The signature on our certificate is not the authority's of that name.
+                | Alert::DecryptError
+        )
+    )
+}
+
+/// Whether a proxy answered 407. Repeating that could lock somebody's account out. The error's type is private to
+/// hyper-util, so its words have to do; a test holds them.
+fn wants_proxy_login(error: &reqwest::Error) -> bool {
+    let mut next = std::error::Error::source(error);
+    while let Some(error) = next {
+        if error.to_string().ends_with("proxy authorization required") {
+            return true;
+        }
+        next = error.source();
     }
     false
 }

@@ -19,6 +19,8 @@ const INVALID: &str = "Invalid username, password, security token; or user locke
 const TOKEN_NEEDED: &str = "Invalid username, password, security token; or user locked out. Are you at a new location? When \
     accessing Salesforce--either via a desktop client or the API--from outside of your company's trusted networks, you must \
     add a security token to your password to log in.";
+const DISABLED: &str = "SOAP API login() is disabled by default in this org. Contact the org administrator to enable SOAP API \
+    login().";
 
 /// What a login request says.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -47,7 +49,10 @@ pub(crate) fn soap(world: &World, call: &Call<'_>, version: &str) -> Answer {
     };
     let (own, username) = (&org.credentials, login.username.as_deref());
     let bare = username == Some(&own.username) && login.password.as_deref() == Some(&own.password);
-    // From trusted addresses the password alone will do, with the organization in the header.
+    if !own.soap_login {
+        return fault("INVALID_OPERATION", DISABLED);
+    }
+    // As from a trusted address: the password alone will do, with the organization in the header.
     let trusted = bare && login.organization.as_deref().is_some_and(|id| id.get(..15) == ORGANIZATION.get(..15));
     if trusted || password_fits(own, username, login.password.as_deref()) {
         return success(world, call, version, &own.username);

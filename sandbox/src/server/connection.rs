@@ -43,7 +43,15 @@ async fn speak(mut stream: TcpStream, acceptor: TlsAcceptor, world: Arc<World>) 
     }
     let reset = Arc::new(AtomicBool::new(false));
     let stream = Resettable { stream, reset: Arc::clone(&reset) };
-    let tls = timeout(HANDSHAKE, acceptor.accept(stream)).await??;
+    let tls = match timeout(HANDSHAKE, acceptor.accept(stream).into_fallible()).await? {
+        Ok(tls) => tls,
+        Err((error, mut stream)) => {
+            // Closing with unread bytes would reset the connection, and the alert that says why would be lost.
+            stream.shutdown().await?;
+            timeout(HANDSHAKE, tokio::io::copy(&mut stream, &mut tokio::io::sink())).await??;
+            return Err(error);
+        }
+    };
     let service = service_fn(move |request| {
         let (world, reset) = (Arc::clone(&world), Arc::clone(&reset));
         async move {
@@ -72,7 +80,17 @@ async fn tunnel(stream: &mut TcpStream, world: &World) -> io::Result<bool> {
     let mut words = head.split_whitespace();
     let (method, target) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let host = target.rsplit_once(':').filter(|(_, port)| *port == "443").map(|(host, _)| host);
+    let given = head.lines().filter_map(|line| line.split_once(':'));
+    let given =
+        given.filter(|(name, _)| name.eq_ignore_ascii_case("proxy-authorization")).map(|(_, value)| value.trim());
+    let identified =
+        world.proxy_authorization.as_deref().is_none_or(|wanted| given.clone().any(|value| value == wanted));
     let answer = match (method, host) {
+        ("CONNECT", _) if !identified => {
+            world.log.count(|requests| requests.tunnels_refused += 1);
+            "HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic realm=\"sandbox\"\r\n\
+             content-length: 0\r\nconnection: close\r\n\r\n"
+        }
         ("CONNECT", Some(host)) if host.ends_with(".salesforce.com") => {
             world.log.count(|requests| requests.tunnels += 1);
             stream.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await?;

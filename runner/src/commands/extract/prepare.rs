@@ -21,7 +21,8 @@ pub(super) const LITERALS: &str = "literals";
 /// Where a workflow's credential fields are.
 const CONNECTION: [&str; 3] = ["source", "serviceConnection", "config"];
 /// Certificates are no secrets.
-const CERTIFICATES: [&str; 2] = ["sslConfig.caCertificate", "sslConfig.sslCertificate"];
+const CERTIFICATES: [&str; 4] =
+    ["sslConfig.caCertificate", "sslConfig.ssl_ca", "sslConfig.sslCertificate", "sslConfig.ssl_cert"];
 const UNUSED: [&str; 2] = ["sink", "workflowConfig"];
 
 /// What a file's preparation found.

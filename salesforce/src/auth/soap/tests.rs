@@ -42,7 +42,7 @@ fn texts(xml: &[u8], name: &str) -> String {
 
 #[test]
 fn user_password_and_token_are_escaped_and_password_and_token_joined() {
-    let body = request("a&b@example.com", &secret("p<&>\"'w"), Some(&secret("t&</password>"))).unwrap();
+    let body = request("a&b@example.com", &secret("p<&>\"'w"), Some(&secret("t&</password>")), None).unwrap();
     assert_eq!(texts(&body, "username"), "a&b@example.com");
     assert_eq!(texts(&body, "password"), "p<&>\"'wt&</password>");
     assert!(!str::from_utf8(&body).unwrap().contains("t&<"));
@@ -50,14 +50,26 @@ fn user_password_and_token_are_escaped_and_password_and_token_joined() {
 
 #[test]
 fn a_login_without_a_token_sends_the_bare_password() {
-    let body = request("user", &secret("password"), None).unwrap();
+    let body = request("user", &secret("password"), None, None).unwrap();
     assert_eq!(texts(&body, "password"), "password");
+}
+
+#[test]
+fn an_organization_id_goes_into_the_header_and_only_when_there_is_one() {
+    let body = request("user", &secret("password"), None, Some("00DIB000004nDEq")).unwrap();
+    assert_eq!(texts(&body, "organizationId"), "00DIB000004nDEq");
+    assert_eq!(texts(&body, "password"), "password");
+    let (header, login) = (b"<p:LoginScopeHeader ", b"<e:Body>");
+    let at = |part: &[u8]| body.windows(part.len()).position(|found| found == part);
+    assert!(at(header).unwrap() < at(login).unwrap());
+    let without = request("user", &secret("password"), None, None).unwrap();
+    assert!(!str::from_utf8(&without).unwrap().contains("Header"));
 }
 
 #[test]
 fn the_request_has_room_for_the_worst_escaping() {
     let password = "\"".repeat(4096);
-    let body = request("&", &secret(&password), Some(&secret("&"))).unwrap();
+    let body = request("&", &secret(&password), Some(&secret("&")), None).unwrap();
     assert!(body.len() < 512 + 6 * (4096 + 2));
     assert_eq!(texts(&body, "password"), format!("{password}&"));
 }
@@ -66,8 +78,11 @@ fn the_request_has_room_for_the_worst_escaping() {
 fn a_session_is_read() {
     let answer = granted(&format!(
         "<passwordExpired>false</passwordExpired>{URL}<sessionId>00D!AQ.abc</sessionId>\
-         <userInfo><organizationName>Smith &amp; S&#246;hne <![CDATA[<AG>]]></organizationName></userInfo>"
+         <userInfo><organizationId>00D1</organizationId><userId>0051</userId><userLanguage>de</userLanguage>\
+         <organizationName>Smith &amp; S&#246;hne <![CDATA[<AG>]]></organizationName></userInfo>"
     ));
+    assert_eq!(answer.organization_id.as_deref(), Some("00D1"));
+    assert_eq!((answer.user_id.as_deref(), answer.language.as_deref()), (Some("0051"), Some("de")));
     assert_eq!(answer.address, "https://acme.my.salesforce.com/services/Soap/u/64.0/00D");
     assert_eq!(answer.token.expose(), "00D!AQ.abc");
     assert_eq!(answer.organization.unwrap(), "Smith & Söhne <AG>");
@@ -99,7 +114,7 @@ fn a_fault_is_read_with_its_code() {
 #[test]
 fn every_known_fault_says_what_to_change_and_which_reason_it_is() {
     let host = crate::host::HostPolicy::default().login_host("acme.my").unwrap();
-    let of = |code: &str| fault(&host, ErrorCode::parse(code));
+    let of = |code: &str| fault::refusal(&host, ErrorCode::parse(code).as_ref(), ApiVersion::new(65));
     for (code, reason, advice) in [
         ("INVALID_LOGIN", Reason::AuthFailed, "security token"),
         ("LOGIN_MUST_USE_SECURITY_TOKEN", Reason::AuthFailed, "securityToken"),
@@ -108,7 +123,12 @@ fn every_known_fault_says_what_to_change_and_which_reason_it_is() {
         ("INVALID_OPERATION_WITH_EXPIRED_PASSWORD", Reason::AuthFailed, "expired"),
         ("API_DISABLED_FOR_ORG", Reason::SourceDenied, "API access"),
         ("API_CURRENTLY_DISABLED", Reason::SourceDenied, "Use Any API Auth"),
-        ("UNSUPPORTED_API_VERSION", Reason::BadDefinition, "loginApiVersion"),
+        ("UNSUPPORTED_API_VERSION", Reason::BadDefinition, "no SOAP login at API version 65.0"),
+        ("INVALID_OPERATION", Reason::SourceDenied, "SOAP login is off in this org"),
+        ("INSUFFICIENT_ACCESS", Reason::SourceDenied, "API Enabled"),
+        ("TWO_FACTOR_REQUIRED", Reason::AuthFailed, "JWT bearer"),
+        ("RESTRICTED_PROFILE", Reason::AuthFailed, "Login IP Ranges"),
+        ("LOGIN_RATE_EXCEEDED", Reason::SourceThrottled, "run later"),
         ("SERVER_UNAVAILABLE", Reason::SourceUnreachable, "status.salesforce.com"),
         ("SOMETHING_NEW", Reason::AuthFailed, "Login History"),
     ] {
@@ -116,7 +136,7 @@ fn every_known_fault_says_what_to_change_and_which_reason_it_is() {
         assert_eq!(error.reason, reason, "{code}");
         assert!(error.detail.contains(advice) && error.detail.contains(code), "{}", error.detail);
     }
-    assert_eq!(fault(&host, None).reason, Reason::SourceProtocol);
+    assert_eq!(fault::refusal(&host, None, ApiVersion::LAST_SOAP).reason, Reason::SourceProtocol);
 }
 
 #[test]

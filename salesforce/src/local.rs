@@ -1,0 +1,61 @@
+//! What the agent's own configuration says about Salesforce. No definition can widen it.
+
+use hybrid_runner_connector::{DefinitionError, Reason};
+
+use crate::auth::LoginGuard;
+use crate::config::{Auth, CONNECTION, Config};
+use crate::host::HostPolicy;
+use crate::http::Proxy;
+
+/// What is local about Salesforce. Clones share the guard of their logins: a process has one of these.
+#[derive(Debug, Clone)]
+pub struct LocalConfig {
+    /// The hosts that requests may go to.
+    pub hosts: HostPolicy,
+    /// Whether `HTTPS_PROXY` and `NO_PROXY` count.
+    pub use_system_proxy: bool,
+    /// The proxy to use in place of `HTTPS_PROXY`.
+    pub proxy: Option<Proxy>,
+    /// Whether the definitions are files of the machine's own user. Only in one of those `sslConfig` counts, and only
+    /// there a session may stand that somebody else has opened.
+    pub definitions_are_local: bool,
+    /// Rejected logins of this process.
+    pub logins: LoginGuard,
+}
+
+impl Default for LocalConfig {
+    fn default() -> Self {
+        Self {
+            hosts: HostPolicy::default(),
+            use_system_proxy: true,
+            proxy: None,
+            definitions_are_local: false,
+            logins: LoginGuard::default(),
+        }
+    }
+}
+
+impl LocalConfig {
+    /// Takes out of a definition what it may not decide, or refuses it.
+    ///
+    /// # Errors
+    /// [`Reason::PolicyDenied`]: the definition brings a session.
+    pub(crate) fn admit(&self, config: &mut Config) -> Result<(), DefinitionError> {
+        if self.definitions_are_local {
+            return Ok(());
+        }
+        if matches!(config.auth, Auth::Session { .. }) {
+            return Err(DefinitionError {
+                reason: Reason::PolicyDenied,
+                field: format!("{CONNECTION}.connectionArguments.session_id"),
+                detail: "an existing session counts only in a local file that `hybrid-runner extract` reads; use OAuth \
+                         client credentials (consumerKey, consumerSecret and the org's My Domain as salesforceDomain) or \
+                         JWT bearer (username, consumerKey, connectionArguments.privatekey)"
+                    .to_owned(),
+            });
+        }
+        config.without_effect.extend(config.ssl.discard());
+        config.without_effect.sort_unstable();
+        Ok(())
+    }
+}
