@@ -77,6 +77,12 @@ impl Progress {
         self.bytes_received.fetch_add(bytes, Relaxed);
     }
 
+    /// The source begins again in the same run: it counts its objects anew; what it cost so far stays.
+    pub fn begin_again(&self) {
+        self.objects_done.store(0, Relaxed);
+        self.objects_failed.store(0, Relaxed);
+    }
+
     /// The counters now.
     #[must_use]
     pub fn snapshot(&self) -> ProgressSnapshot {

@@ -22,7 +22,7 @@ use tracing::{debug, info, warn};
 
 use self::incoming::Incoming;
 use crate::server::{Problem, Responses, Shared, internal};
-use crate::store::{Applied, Batch, Deletions, Eof, Figures, Refusal, Run, Token, WriteError, Writer, refusal};
+use crate::store::{Applied, Batch, Deletions, Eof, Figures, Listed, Refusal, Run, Token, WriteError, Writer, refusal};
 
 /// How long the first message may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
@@ -117,7 +117,7 @@ impl Push {
         };
         // A token that cannot be one of ours belongs to no run.
         let token = token.ok_or(Refusal::Fenced { current_fence: 0 })?;
-        let mut next_seq = self.open(&Writer { agent: self.agent.clone(), token }).await?;
+        let (mut next_seq, listed) = self.open(&Writer { agent: self.agent.clone(), token }).await?;
         let mut runs = self.shared.open_runs.subscribe();
         // After `BodyNeeded`: what comes is beyond the refused batch, until it comes again.
         let mut dropping = false;
@@ -125,6 +125,7 @@ impl Push {
             match message {
                 Incoming::Open(_) => return Err(Problem::violation("Open came a second time").into()),
                 Incoming::Batch { token: under, batch } => {
+                    refuse_unlisted(&batch, listed)?;
                     let writer = self.writer(token, under).await?;
                     let beyond = batch.records.first().is_some_and(|record| record.seq > next_seq);
                     if dropping && beyond {
@@ -184,7 +185,7 @@ impl Push {
         }
     }
 
-    async fn open(&self, writer: &Writer) -> Result<u64, End> {
+    async fn open(&self, writer: &Writer) -> Result<(u64, Listed), End> {
         let opened = self.shared.store.open(writer).await?;
         self.shared.changed();
         info!(pipeline = opened.pipeline, run_id = %writer.token.run_id, next_seq = opened.next_seq, "push opened");
@@ -197,14 +198,14 @@ impl Push {
         }))
         .await;
         if opened.has_baseline {
-            self.send_baseline(&opened.pipeline).await?;
+            self.send_baseline(&opened.pipeline, opened.listed).await?;
         }
-        Ok(opened.next_seq)
+        Ok((opened.next_seq, opened.listed))
     }
 
     /// The pages come from as many reads; nothing changes what is committed while this run holds its lease, but a
     /// confirmed deletion, and an entity that is gone from a later page is read again like any that never was there.
-    async fn send_baseline(&self, pipeline: &str) -> Result<(), End> {
+    async fn send_baseline(&self, pipeline: &str, listed: Listed) -> Result<(), End> {
         let mut after: Option<String> = None;
         loop {
             let page = self.shared.store.baseline(pipeline, after.as_deref(), PAGE_ENTRIES).await;
@@ -218,7 +219,7 @@ impl Push {
                     kind: entry.kind,
                     fqn: entry.fqn,
                     content_hash: entry.content_hash.to_vec().into(),
-                    memo: bytes::Bytes::new(),
+                    memo: if listed.memos { entry.memo } else { bytes::Bytes::new() },
                 };
                 bytes += entry.encoded_len() + prost::length_delimiter_len(entry.encoded_len()) + 1;
                 if bytes > PAGE_BYTES {
@@ -273,6 +274,17 @@ fn received(message: Result<Option<PushRequest>, tonic::Status>) -> Result<Optio
         Err(status) if status.code() == Code::OutOfRange => Err(Problem::limit(status.message())),
         // The connection is gone; the agent opens another stream.
         Err(_) => Ok(None),
+    }
+}
+
+/// A record that uses what its agent did not list.
+fn refuse_unlisted(batch: &Batch, listed: Listed) -> Result<(), Problem> {
+    match batch.records.iter().find(|record| !listed.memos && !record.memo.is_empty()) {
+        None => Ok(()),
+        Some(record) => Err(Problem::violation(format!(
+            "record {}: memo is of capability `memos`, which the agent did not list in Hello.capabilities",
+            record.seq
+        ))),
     }
 }
 

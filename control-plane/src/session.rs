@@ -22,11 +22,14 @@ use self::incoming::Incoming;
 use self::machine::{Effect, Input, Machine};
 use crate::lease::{RUN_TIMEOUT, START_TIMEOUT};
 use crate::server::{Problem, Responses, SessionGuard, SessionInfo, Shared, internal};
-use crate::store::{Ending, Event, Granted, Run, RunState, StoreError, Token, Verdict, Writer};
+use crate::store::{Ending, Event, Granted, Listed, Run, RunState, StoreError, Token, Verdict, Writer};
 use crate::wire;
 
 /// What this control plane can do beyond the base.
-const CAPABILITIES: [&str; 1] = ["zstd"];
+const CAPABILITIES: [&str; 2] = ["zstd", MEMOS];
+
+/// Records and the baseline carry memos when both sides list it.
+const MEMOS: &str = "memos";
 
 /// How long the first message may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +51,7 @@ pub(crate) async fn run(
     let mut runs = shared.open_runs.subscribe();
     let drain = shared.drain.clone();
     let mut machine = Machine::new(Instant::now(), shared.lease.heartbeat);
-    let mut driver = Driver { shared, agent, responses, entered: None };
+    let mut driver = Driver { shared, agent, responses, listed: Listed::default(), entered: None };
     loop {
         let input = tokio::select! {
             () = drain.cancelled() => {
@@ -100,6 +103,8 @@ struct Driver {
     shared: Arc<Shared>,
     agent: String,
     responses: Responses<SessionResponse>,
+    /// What `Hello` listed.
+    listed: Listed,
     /// From `Welcome` on; `true` until the loop has noticed.
     entered: Option<(SessionGuard, bool)>,
 }
@@ -126,7 +131,7 @@ impl Driver {
             Effect::SaveVerdict(status) => self.save_verdict(status).await,
             Effect::Grant { run_id, definition_version } => {
                 let now = self.shared.clock.now();
-                match self.shared.store.grant(run_id, definition_version, &self.agent, now).await {
+                match self.shared.store.grant(run_id, definition_version, &self.agent, self.listed, now).await {
                     Ok(Some(granted)) => {
                         self.send_grant(&granted).await;
                         Ok(Some(Input::Granted(granted.token)))
@@ -150,6 +155,7 @@ impl Driver {
 
     async fn welcome(&mut self, hello: incoming::Hello) -> Result<Option<Input>, StoreError> {
         let resumed = self.shared.store.renew(&self.agent, &hello.held).await?;
+        self.listed = Listed { memos: hello.capabilities.iter().any(|listed| listed == MEMOS) };
         info!(version = hello.agent_version, sources = ?hello.sources, resumed = resumed.len(), "agent connected");
         self.send(session_response::Message::Welcome(v1::Welcome {
             protocol: machine::PROTOCOL,

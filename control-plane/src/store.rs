@@ -27,8 +27,8 @@ pub use content::{
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use types::{
-    Definition, Deletions, Ending, Fault, Figures, Granted, Lease, LeaseId, NewDefinition, Run, RunId, RunState,
-    ScheduleText, Summary, Token, Verdict, Writer,
+    Definition, Deletions, Ending, Fault, Figures, Granted, Lease, LeaseId, Listed, NewDefinition, Run, RunId,
+    RunState, ScheduleText, Summary, Token, Verdict, Writer,
 };
 
 /// Events kept of one run; more are dropped (they are best effort on the wire as well).
@@ -114,7 +114,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     async fn run(&self, run_id: RunId) -> Result<Option<Run>, StoreError>;
 
     /// Grants a queued run: the pipeline's next fence, a random lease id. `None` when the run is not queued any more,
-    /// another run of its pipeline is active, or the definition is not this version any more or may not run.
+    /// another run of its pipeline is active, or the definition is not this version any more or may not run. What the
+    /// agent listed is kept for the pushes of this grant.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -123,6 +124,7 @@ pub trait Store: Send + Sync + std::fmt::Debug {
         run_id: RunId,
         definition_version: u64,
         agent: &str,
+        listed: Listed,
         now: Timestamp,
     ) -> Result<Option<Granted>, StoreError>;
 
@@ -179,7 +181,8 @@ pub trait Store: Send + Sync + std::fmt::Debug {
     /// [`WriteError`]; nothing was applied.
     async fn apply(&self, writer: &Writer, batch: &Batch) -> Result<Applied, WriteError>;
 
-    /// Makes the staged records current and ends the lease. The same writer gets the same answer again.
+    /// Makes the staged records current and ends the lease: an entity keeps the memo of the last committed run that had a
+    /// record of it, changed or not. The same writer gets the same answer again.
     ///
     /// # Errors
     /// [`WriteError`]; nothing was committed.

@@ -15,14 +15,15 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use control_plane::digest;
 use control_plane::store::{
-    Applied, Batch, Content, Deletions, Ending, EnqueueError, Eof, Event, Failure, Fault, Granted, LeaseId, MAX_EVENTS,
-    MemoryStore, NewDefinition, Record, Refusal, Run, RunId, RunState, ScheduleText, SqliteStore, Store, Summary,
-    Token, Verdict, WriteError, Writer,
+    Applied, Batch, Content, Deletions, Ending, EnqueueError, Eof, Event, Failure, Fault, Granted, LeaseId, Listed,
+    MAX_EVENTS, MemoryStore, NewDefinition, Record, Refusal, Run, RunId, RunState, ScheduleText, SqliteStore, Store,
+    Summary, Token, Verdict, WriteError, Writer,
 };
 use jiff::Timestamp;
 
 const AGENT: &str = "agent";
 const PIPELINE: &str = "crm";
+const LISTED: Listed = Listed { memos: true };
 const AGENT_LOST: &str = "AGENT_LOST";
 
 /// A store that can lose its process.
@@ -96,7 +97,7 @@ async fn granted(store: &dyn Store) -> Granted {
         define(store, &[definition(PIPELINE)]).await;
     }
     let run_id = store.enqueue(PIPELINE, false, now()).await.unwrap();
-    store.grant(run_id, 1, AGENT, now()).await.unwrap().unwrap()
+    store.grant(run_id, 1, AGENT, LISTED, now()).await.unwrap().unwrap()
 }
 
 async fn opened(store: &dyn Store) -> Writer {
@@ -116,6 +117,7 @@ fn record(seq: u64, name: &str, text: &str) -> Record {
         kind: "table".to_owned(),
         fqn: format!("s.d.{name}"),
         content_hash: digest::of_body(&body),
+        memo: Bytes::new(),
         content: Some(Content { body, columns: 2, foreign_keys: Vec::new() }),
     }
 }
@@ -266,7 +268,7 @@ contract! {
         let first = store.enqueue(PIPELINE, false, now()).await.unwrap();
         assert_eq!(store.enqueue(PIPELINE, true, now()).await.unwrap(), first);
         assert!(run(&*store, first).await.full);
-        let granted = store.grant(first, 1, AGENT, now()).await.unwrap().unwrap();
+        let granted = store.grant(first, 1, AGENT, LISTED, now()).await.unwrap().unwrap();
         assert!(granted.full);
         assert_ne!(store.enqueue(PIPELINE, false, now()).await.unwrap(), first);
     }
@@ -289,10 +291,10 @@ contract! {
         let store = subject.store();
         let first = granted(&*store).await;
         let second = store.enqueue(PIPELINE, false, now()).await.unwrap();
-        assert_eq!(store.grant(second, 1, "other", now()).await.unwrap(), None);
-        assert_eq!(store.grant(first.token.run_id, 1, "other", now()).await.unwrap(), None);
+        assert_eq!(store.grant(second, 1, "other", LISTED, now()).await.unwrap(), None);
+        assert_eq!(store.grant(first.token.run_id, 1, "other", LISTED, now()).await.unwrap(), None);
         assert!(store.release(&writer(&first), Ending::Failed, "INTERNAL", "", now()).await.unwrap());
-        let second = store.grant(second, 1, "other", now()).await.unwrap().unwrap();
+        let second = store.grant(second, 1, "other", LISTED, now()).await.unwrap().unwrap();
         assert!(second.token.fence > first.token.fence);
     }
 
@@ -300,8 +302,8 @@ contract! {
         let store = subject.store();
         define(&*store, &[definition(PIPELINE)]).await;
         let run_id = store.enqueue(PIPELINE, false, now()).await.unwrap();
-        assert_eq!(store.grant(run_id, 2, AGENT, now()).await.unwrap(), None);
-        assert!(store.grant(run_id, 1, AGENT, now()).await.unwrap().is_some());
+        assert_eq!(store.grant(run_id, 2, AGENT, LISTED, now()).await.unwrap(), None);
+        assert!(store.grant(run_id, 1, AGENT, LISTED, now()).await.unwrap().is_some());
     }
 
     async fn the_fence_grows_over_crashes_and_removals(subject: Subject) {
@@ -355,7 +357,7 @@ contract! {
         let again = Ending::Again { max_attempts: 3 };
         assert!(store.expire(first.token.run_id, &lease, again, AGENT_LOST, now()).await.unwrap());
         assert_eq!(refusal(store.open(&first).await), Refusal::LeaseExpired { current_fence: 1 });
-        let second = store.grant(first.token.run_id, 1, "other", now()).await.unwrap().unwrap();
+        let second = store.grant(first.token.run_id, 1, "other", LISTED, now()).await.unwrap().unwrap();
         assert_eq!(second.attempt, 2);
         let fenced = Refusal::Fenced { current_fence: 2 };
         assert_eq!(refusal(store.open(&first).await), fenced);
@@ -384,7 +386,7 @@ contract! {
             assert_eq!(seen.attempt, attempt);
             let again = Ending::Again { max_attempts: 3 };
             store.expire(run_id, &seen.lease.unwrap(), again, AGENT_LOST, now()).await.unwrap();
-            let regranted = store.grant(run_id, 1, AGENT, now()).await.unwrap();
+            let regranted = store.grant(run_id, 1, AGENT, LISTED, now()).await.unwrap();
             assert_eq!(regranted.is_some(), attempt < 3);
         }
         let ended = run(&*store, run_id).await;
@@ -513,7 +515,7 @@ contract! {
         assert!(store.release(&first, again, "DRAINING", "the agent leaves", now()).await.unwrap());
         let handed_back = run(&*store, first.token.run_id).await;
         assert_eq!((handed_back.state, handed_back.detail.as_deref()), (RunState::Queued, Some("the agent leaves")));
-        let second = store.grant(first.token.run_id, 1, AGENT, now()).await.unwrap().unwrap();
+        let second = store.grant(first.token.run_id, 1, AGENT, LISTED, now()).await.unwrap().unwrap();
         let second = writer(&second);
         let opened = store.open(&second).await.unwrap();
         assert_eq!((opened.next_seq, opened.digest), (0, digest::EMPTY));
@@ -589,7 +591,7 @@ contract! {
         let store = subject.store();
         commit(&*store, &tables(0..1), &eof(&tables(0..1), &[])).await;
         let run_id = store.enqueue(PIPELINE, true, now()).await.unwrap();
-        let writer = writer(&store.grant(run_id, 1, AGENT, now()).await.unwrap().unwrap());
+        let writer = writer(&store.grant(run_id, 1, AGENT, LISTED, now()).await.unwrap().unwrap());
         store.open(&writer).await.unwrap();
         let applied = store.apply(&writer, &batch(&[unchanged(0, "t000", "first")])).await.unwrap();
         assert_eq!(applied, Applied::BodyNeeded { seqs: vec![0] });
@@ -706,7 +708,7 @@ contract! {
         define(&*store, &[definition(PIPELINE), definition("other")]).await;
         commit(&*store, &tables(0..2), &eof(&tables(0..2), &[])).await;
         let run_id = store.enqueue("other", false, now()).await.unwrap();
-        let writer = writer(&store.grant(run_id, 1, AGENT, now()).await.unwrap().unwrap());
+        let writer = writer(&store.grant(run_id, 1, AGENT, LISTED, now()).await.unwrap().unwrap());
         assert!(!store.open(&writer).await.unwrap().has_baseline);
         let records = tables(0..1);
         store.apply(&writer, &batch(&records)).await.unwrap();
@@ -740,6 +742,50 @@ contract! {
         assert_eq!((events[0].code.as_str(), events[0].at), ("event_0", now()));
     }
 
+    async fn an_entity_keeps_the_memo_of_the_last_committed_run_that_had_it(subject: Subject) {
+        let store = subject.store();
+        let memo = |record: Record, memo: &'static str| Record { memo: Bytes::from_static(memo.as_bytes()), ..record };
+        let first = ["a1", "b1", "c1", "d1"].into_iter().zip(tables(0..4)).map(|(text, record)| memo(record, text));
+        let first: Vec<Record> = first.collect();
+        let (run_id, figures) = commit(&*store, &first, &eof(&first, &[])).await;
+        let before = store.bodies(None, None, 10).await.unwrap();
+        // Unchanged without its body, unchanged with it, changed, and not in the run at all.
+        let second = [
+            memo(unchanged(0, "t000", "first"), "a2"),
+            memo(record(1, "t001", "first"), "b2"),
+            memo(record(2, "t002", "second"), "c2"),
+        ];
+        let writer = opened(&*store).await;
+        store.apply(&writer, &batch(&second)).await.unwrap();
+        let memos = async || {
+            let baseline = store.baseline(PIPELINE, None, 10).await.unwrap();
+            baseline.into_iter().map(|entry| String::from_utf8(entry.memo.to_vec()).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(memos().await, ["a1", "b1", "c1", "d1"], "what is staged is invisible");
+        let again = store.commit(&writer, &eof(&second, &[]), now()).await.unwrap();
+        assert_eq!(memos().await, ["a2", "b2", "c2", "d1"]);
+        assert_eq!((figures.changed, again.changed, again.unchanged), (4, 1, 2), "a memo is no change");
+        let after = store.bodies(None, None, 10).await.unwrap();
+        assert_eq!((&after[..2], &after[3]), (&before[..2], &before[3]));
+        assert_eq!(after[0].row.run_id, run_id, "the run that brought the content");
+        // An agent without memos leaves none.
+        let (_, _) = commit(&*store, &[unchanged(0, "t000", "first")], &eof(&[unchanged(0, "t000", "first")], &[])).await;
+        assert_eq!(memos().await, ["", "b2", "c2", "d1"]);
+    }
+
+    async fn what_the_agent_of_a_grant_listed_is_known_to_its_pushes(subject: Subject) {
+        let store = subject.store();
+        let first = granted(&*store).await;
+        assert_eq!(store.open(&writer(&first)).await.unwrap().listed, LISTED);
+        let subject = subject.crash().await;
+        let store = subject.store();
+        assert_eq!(store.open(&writer(&first)).await.unwrap().listed, LISTED);
+        let again = Ending::Again { max_attempts: 3 };
+        assert!(store.release(&writer(&first), again, "DRAINING", "", now()).await.unwrap());
+        let second = store.grant(first.token.run_id, 1, AGENT, Listed::default(), now()).await.unwrap().unwrap();
+        assert_eq!(store.open(&writer(&second)).await.unwrap().listed, Listed::default());
+    }
+
     async fn runs_are_listed_newest_first(subject: Subject) {
         let store = subject.store();
         define(&*store, &[definition("a"), definition("b")]).await;
@@ -762,6 +808,41 @@ async fn a_process_that_dies_before_its_commit_leaves_nothing() {
     assert!(matches!(store.apply(&writer, &batch(&tables(0..1))).await, Err(WriteError::Store(_))));
     assert!(store.runs(None, 1).await.is_err(), "the process is dead");
     assert_eq!(store.crash().open(&writer).await.unwrap().next_seq, 0);
+}
+
+#[tokio::test]
+async fn a_store_of_the_first_schema_keeps_what_is_committed_and_has_no_memos() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("store.db");
+    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(&path).create_if_missing(true);
+    let pool = sqlx::SqlitePool::connect_with(options).await.unwrap();
+    let old = include_str!("../migrations/0001_initial.sql");
+    let body = record(0, "t000", "first").content.unwrap().body;
+    let hash = digest::of_body(&body);
+    sqlx::raw_sql(old).execute(&pool).await.unwrap();
+    sqlx::raw_sql(
+        "CREATE TABLE schema_version (version INTEGER NOT NULL PRIMARY KEY); INSERT INTO schema_version VALUES (1)",
+    )
+    .execute(&pool)
+    .await
+    .unwrap();
+    let run_id = RunId::new();
+    for insert in [
+        "INSERT INTO record VALUES (7, ?1, 0, 'table', 's.d.t000', ?2, 2, '[]', 1, ?3)",
+        "INSERT INTO entity VALUES ('crm', 's.d.t000', 'table', ?2, 2, '[]', ?1, 7)",
+    ] {
+        let insert = sqlx::query(insert).bind(run_id.to_string()).bind(hash.as_slice()).bind(body.as_ref());
+        insert.execute(&pool).await.unwrap();
+    }
+    pool.close().await;
+    let store = SqliteStore::open(&path).await.unwrap();
+    let bodies = store.bodies(None, None, 10).await.unwrap();
+    assert_eq!((bodies.len(), bodies[0].row.run_id, &bodies[0].body), (1, run_id, &body));
+    assert!(store.baseline(PIPELINE, None, 10).await.unwrap()[0].memo.is_empty());
+    let known = Record { memo: Bytes::from_static(b"new"), ..unchanged(0, "t000", "first") };
+    let end = eof(std::slice::from_ref(&known), &[]);
+    assert_eq!(commit(&store, &[known], &end).await.1.unchanged, 1);
+    assert_eq!(store.baseline(PIPELINE, None, 10).await.unwrap()[0].memo.as_ref(), b"new");
 }
 
 #[tokio::test]

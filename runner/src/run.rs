@@ -6,7 +6,9 @@
 //!                                   └─────────────▶ Eof ─────────────▶ Committed ◀┘
 //! ```
 //!
-//! Source and upload are two futures of one task: whichever fails ends the other. Nothing durable depends on how: what
+//! Source and upload are two futures of one task: whichever fails ends the other. When the control plane needs a body
+//! that the source did not make, the source is dropped and reads again from the last durable place, under the same lease.
+//! Nothing durable depends on how: what
 //! was acked stays staged at the control plane and is never visible before `Committed`.
 
 use std::sync::Arc;
@@ -19,7 +21,7 @@ use tracing::{error, info, warn};
 use crate::event::{RunEnd, RunFigures};
 use crate::lease::{Grant, Reason};
 use crate::telemetry::Chain;
-use crate::upload::{Notices, Receipt, Sink, Target, Upload, UploadError};
+use crate::upload::{Notices, Progressed, Reading, Receipt, Sink, Target, Upload, UploadError};
 
 /// A run that was granted.
 pub(crate) struct Run {
@@ -92,21 +94,22 @@ impl Run {
     async fn attempt(self) -> Result<Receipt, Failure> {
         let progress = self.target.progress.source();
         let full = self.target.full;
-        let (upload, sink) = self.target.open(self.notices).await?;
-        let extraction = Extraction {
-            secrets: self.secrets,
-            start: None,
-            baseline: Arc::clone(&upload.baseline),
-            full,
-            progress: Arc::clone(&progress),
-        };
-        let source = self.source;
-        let extract = async move {
-            let report = extract(&*source, extraction, sink).await;
-            progress.enter(Stage::Flush);
-            report
-        };
-        join(upload, extract).await
+        let mut upload = self.target.open(self.notices).await?;
+        loop {
+            let Reading { start, baseline, sink } = upload.begin();
+            let (secrets, progress_of) = (Arc::clone(&self.secrets), Arc::clone(&progress));
+            let extraction = Extraction { secrets, start, baseline, full, progress: progress_of };
+            let extract = async {
+                let report = extract(&*self.source, extraction, sink).await;
+                progress.enter(Stage::Flush);
+                report
+            };
+            match join(&mut upload, extract).await? {
+                Progressed::Committed(receipt) => return Ok(*receipt),
+                Progressed::BodiesNeeded(fqns) => upload.go_back(fqns).await?,
+            }
+            progress.begin_again();
+        }
     }
 }
 
@@ -116,12 +119,15 @@ async fn extract(source: &dyn Source, extraction: Extraction, mut sink: Sink) ->
     sink.finish(report).await.map_err(closed)
 }
 
-/// Runs both until the upload is done; the source may only end it by failing.
-async fn join(upload: Upload, extract: impl Future<Output = Result<(), SourceError>>) -> Result<Receipt, Failure> {
+/// Runs both until the upload is done or needs another reading; the source may only end it by failing.
+async fn join(
+    upload: &mut Upload,
+    extract: impl Future<Output = Result<(), SourceError>>,
+) -> Result<Progressed, Failure> {
     let mut upload = Box::pin(upload.run());
     let extracted = tokio::select! {
         biased;
-        receipt = &mut upload => return Ok(receipt?),
+        progressed = &mut upload => return Ok(progressed?),
         extracted = extract => extracted,
     };
     match extracted {
@@ -159,15 +165,22 @@ enum Failure {
 impl Failure {
     fn ended(&self) -> Ended {
         match self {
+            // A clean start may do: the control plane drops what is staged when it grants the run again.
+            Self::Source(error) if error.reason == SourceReason::CheckpointUnusable => {
+                Ended::handed_back(error.reason.into(), error.detail.clone())
+            }
             // The detail is for the operator; the cause stays in the local log.
             Self::Source(error) => Ended::failed(error.reason.into(), error.detail.clone()),
             Self::Deadline { .. } => Ended::failed(Reason::RUN_DEADLINE, self.to_string()),
             Self::Upload(error) => match error {
                 UploadError::Fenced(reason) => Ended::lease_lost(*reason),
                 UploadError::LeaseOver => Ended::lease_lost(error.reason()),
-                UploadError::Refused(_) | UploadError::Violation(_) => Ended::failed(error.reason(), error.to_string()),
+                UploadError::Refused(_) | UploadError::Violation(_) | UploadError::NotCommitted { .. } => {
+                    Ended::failed(error.reason(), error.to_string())
+                }
                 UploadError::CannotGoOn(_)
                 | UploadError::NoProgress { .. }
+                | UploadError::Rereads { .. }
                 | UploadError::StartTimeout(_)
                 | UploadError::AgentGone => Ended::handed_back(error.reason(), error.to_string()),
             },

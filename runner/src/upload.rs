@@ -10,7 +10,11 @@
 //!
 //! **Recovery.** A stream that breaks is opened again within the same grant; `Opened` says where to go on. If that is
 //! inside the window, the rest is sent again; if not, the run is handed back and begins anew (the agent keeps nothing on
-//! disk). When the control plane needs the body of an unchanged record, everything from its batch on is sent again.
+//! disk). When the control plane needs the body of an unchanged record, everything from its batch on is sent again. If
+//! the source never made that body, it reads again: what is not durable is dropped, the stream is opened anew (and with
+//! it the baseline, which may have changed), and the source begins at the position of the last durable batch, without
+//! these entities in its baseline. What it reads a second time and is durable already, because a batch ended inside of
+//! what it emitted at once, is left out.
 //!
 //! [`window`] is all of that without I/O; `driver` puts it on a [`stream`]. The generated types stop here.
 
@@ -19,7 +23,7 @@ mod stream;
 mod window;
 mod wire;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,6 +42,9 @@ use crate::session::{Link, Reason, Refusal, WriteToken};
 pub(crate) const WINDOW: usize = 8 * 1024 * 1024;
 /// What the source emitted and the window has not taken yet: one emission, so that the source is one step ahead.
 const EMISSIONS: usize = 1;
+/// How often the source may read again in one attempt. The baseline is read anew each time, so that a second one needs
+/// another change of what is committed; a control plane that wants more does not agree with its own baseline.
+const REREADS: u32 = 3;
 
 /// What an upload is for.
 #[derive(Debug, Clone)]
@@ -57,9 +64,10 @@ pub(crate) struct Target {
 /// An upload that was opened: what the source needs, and what moves it.
 #[derive(Debug)]
 pub(crate) struct Upload {
-    /// What the last committed run left.
-    pub(crate) baseline: Arc<Baseline>,
+    /// What the last committed run left, as the source knows it.
+    baseline: Arc<Baseline>,
     target: Target,
+    notices: Listener,
     stream: stream::Stream,
     window: window::Window,
     emissions: mpsc::Receiver<Emission>,
@@ -67,8 +75,27 @@ pub(crate) struct Upload {
     pending: VecDeque<Entity>,
     position: Bytes,
     report: Option<Box<Report>>,
-    /// Records sent with their bodies.
-    sent: u64,
+    rereads: u32,
+    /// Entities that the source reads without condition, because the control plane needed their bodies.
+    unconditional: BTreeSet<String>,
+    /// Entities that are durable and that the source will emit a second time.
+    repeated: HashSet<String>,
+}
+
+/// One reading of the source.
+#[derive(Debug)]
+pub(crate) struct Reading {
+    pub(crate) start: Option<Checkpoint>,
+    pub(crate) baseline: Arc<Baseline>,
+    pub(crate) sink: Sink,
+}
+
+/// How an upload got on.
+#[derive(Debug)]
+pub(crate) enum Progressed {
+    Committed(Box<Receipt>),
+    /// The control plane needs the bodies of these entities, and the source made none.
+    BodiesNeeded(Vec<String>),
 }
 
 #[derive(Debug)]
@@ -79,10 +106,15 @@ enum Emission {
 }
 
 /// What the source writes to.
+#[derive(Debug)]
 pub(crate) struct Sink {
     emissions: mpsc::Sender<Emission>,
-    notices: Notices,
+    notices: Listener,
 }
+
+/// [`Notices`], for one sink after the other.
+#[derive(Clone)]
+struct Listener(Arc<dyn Fn(Notice) + Send + Sync>);
 
 /// Where notices go. It never waits.
 pub(crate) type Notices = Box<dyn Fn(Notice) + Send + Sync>;
@@ -118,6 +150,17 @@ pub(crate) enum UploadError {
     CannotGoOn(String),
     #[error("the upload broke {attempts} times without getting further, the last time: {last}")]
     NoProgress { attempts: u32, last: String },
+    /// A fault of the source: there is nothing to send.
+    #[error(
+        "the source says that {fqn} is unchanged, but the baseline it was given does not have that content or the run is \
+         full; this is a fault of the connector, run it with --full"
+    )]
+    NotCommitted { fqn: String },
+    #[error(
+        "the control plane needed bodies of unchanged records after the source had read again {rereads} times, the last \
+         one of {fqn}; the run begins anew"
+    )]
+    Rereads { rereads: u32, fqn: String },
     #[error("no stream could be opened within the {} s that the grant leaves for it", .0.as_secs())]
     StartTimeout(Duration),
     #[error("the agent stops")]
@@ -133,7 +176,7 @@ impl UploadError {
             Self::Refused(refusal) => refusal.reason.unwrap_or(Reason::INTERNAL),
             Self::Violation(_) => Reason::PROTOCOL_VIOLATION,
             Self::CannotGoOn(_) => Reason::OUT_OF_ORDER,
-            Self::NoProgress { .. } => Reason::INTERNAL,
+            Self::NoProgress { .. } | Self::NotCommitted { .. } | Self::Rereads { .. } => Reason::INTERNAL,
             Self::StartTimeout(_) => Reason::RUN_DEADLINE,
             Self::AgentGone => Reason::DRAINING,
         }
@@ -148,34 +191,56 @@ impl Target {
     ///
     /// # Cancel safety
     /// Dropping the future closes the stream; nothing was written.
-    pub(crate) async fn open(self, notices: Notices) -> Result<(Upload, Sink), UploadError> {
+    pub(crate) async fn open(self, notices: Notices) -> Result<Upload, UploadError> {
         let (stream, opened, baseline) = stream::open_first(&self).await?;
-        let (sender, emissions) = mpsc::channel(EMISSIONS);
-        let upload = Upload {
+        let (_nobody, emissions) = mpsc::channel(EMISSIONS);
+        Ok(Upload {
             baseline: Arc::new(baseline),
             window: window::Window::new(opened.limit),
             stream,
             target: self,
+            notices: Listener(notices.into()),
             emissions,
             pending: VecDeque::new(),
             position: Bytes::new(),
             report: None,
-            sent: 0,
-        };
-        Ok((upload, Sink { emissions: sender, notices }))
+            rereads: 0,
+            unconditional: BTreeSet::new(),
+            repeated: HashSet::new(),
+        })
     }
 }
 
 impl Upload {
-    /// Moves records until the run is committed or refused.
+    /// The next reading of the source, from the last durable place. It takes the place of the one before.
+    pub(crate) fn begin(&mut self) -> Reading {
+        let (sender, emissions) = mpsc::channel(EMISSIONS);
+        self.emissions = emissions;
+        Reading {
+            start: self.window.durable_position().map(Checkpoint),
+            baseline: Arc::clone(&self.baseline),
+            sink: Sink { emissions: sender, notices: self.notices.clone() },
+        }
+    }
+
+    /// Moves records until the run is committed or refused, or the source has to read again.
     ///
     /// # Errors
     /// See [`UploadError`]; nothing of the run is visible then.
     ///
     /// # Cancel safety
-    /// Dropping the future closes the stream; the control plane keeps what it acked.
-    pub(crate) async fn run(self) -> Result<Receipt, UploadError> {
+    /// Dropping the future leaves the upload where it was; dropping the upload closes the stream. The control plane keeps
+    /// what it acked.
+    pub(crate) async fn run(&mut self) -> Result<Progressed, UploadError> {
         driver::run(self).await
+    }
+
+    /// Goes back to what is durable, for a reading without condition for these entities.
+    ///
+    /// # Errors
+    /// See [`UploadError`]
+    pub(crate) async fn go_back(&mut self, needed: Vec<String>) -> Result<(), UploadError> {
+        driver::go_back(self, needed).await
     }
 }
 
@@ -196,12 +261,12 @@ impl EntitySink for Sink {
     }
 
     fn notice(&mut self, notice: Notice) {
-        (self.notices)(notice);
+        (self.notices.0)(notice);
     }
 }
 
-impl fmt::Debug for Sink {
+impl fmt::Debug for Listener {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Sink").finish_non_exhaustive()
+        f.write_str("Listener(..)")
     }
 }

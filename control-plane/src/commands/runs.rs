@@ -81,6 +81,7 @@ fn row(run: &Run) -> Value {
             ("keys".to_owned(), json!(summary.keys)),
             ("dangling_foreign_keys".to_owned(), json!(figures.dangling_foreign_keys)),
             ("salesforce_requests".to_owned(), json!(summary.source_requests)),
+            ("salesforce_requests_left".to_owned(), json!(summary.source_requests_left)),
             ("bytes_received".to_owned(), json!(summary.source_bytes)),
         ]);
     }

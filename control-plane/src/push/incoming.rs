@@ -15,9 +15,10 @@ const MAX_RECORDS: usize = 1_000;
 /// Encoded bytes of a batch of more than one record.
 const MAX_BATCH: usize = 1024 * 1024;
 
-/// Bytes of a kind, an FQN, a body, a source position.
+/// Bytes of a kind, an FQN, a memo, a body, a source position.
 const MAX_KIND: usize = 64;
 const MAX_FQN: usize = 3_072;
+const MAX_MEMO: usize = 512;
 const MAX_BODY: usize = 3 * 1024 * 1024;
 const MAX_POSITION: usize = 4 * 1024;
 
@@ -74,9 +75,7 @@ fn read_record(record: v1::Record) -> Result<Record, Problem> {
     let content_hash = wire::hash(&record.content_hash, "content_hash").map_err(at)?;
     name(&record.kind, MAX_KIND, "kind").map_err(at)?;
     name(&record.fqn, MAX_FQN, "fqn").map_err(at)?;
-    if !record.memo.is_empty() {
-        return Err(at(Problem::unlisted("memos")));
-    }
+    at_most(record.memo.len(), MAX_MEMO, "memo").map_err(at)?;
     let content = match record.content {
         None => return Err(at(Problem::violation("has neither a body nor `unchanged`"))),
         Some(record::Content::Unchanged(_)) => None,
@@ -89,7 +88,7 @@ fn read_record(record: v1::Record) -> Result<Record, Problem> {
             Some(Content { columns: shape.columns, foreign_keys: shape.foreign_keys, body })
         }
     };
-    Ok(Record { seq: record.seq, kind: record.kind, fqn: record.fqn, content_hash, content })
+    Ok(Record { seq: record.seq, kind: record.kind, fqn: record.fqn, content_hash, memo: record.memo, content })
 }
 
 fn read_eof(eof: v1::Eof) -> Result<Eof, Problem> {
@@ -118,6 +117,7 @@ fn read_eof(eof: v1::Eof) -> Result<Eof, Problem> {
             keys: summary.keys,
             source_requests: summary.source_requests,
             source_bytes: summary.source_bytes,
+            source_requests_left: summary.source_requests_left,
         },
     })
 }

@@ -38,6 +38,7 @@ pub(super) struct Hello {
     pub(super) protocol: (u32, u32),
     pub(super) agent_version: String,
     pub(super) instance_id: [u8; 16],
+    pub(super) capabilities: Vec<String>,
     pub(super) sources: Vec<String>,
     pub(super) held: Vec<Token>,
 }
@@ -111,6 +112,7 @@ impl TryFrom<v1::Hello> for Hello {
             protocol: (hello.protocol_min, hello.protocol_max),
             agent_version: name(hello.agent_version)?,
             instance_id,
+            capabilities: hello.capabilities.into_iter().map(name).collect::<Result<_, _>>()?,
             sources: hello.sources.into_iter().map(name).collect::<Result<_, _>>()?,
             held: hello.held.iter().filter_map(|held| wire::token(held.token.as_ref())).collect(),
         })

@@ -325,6 +325,7 @@ mod tests {
             protocol: (1, 1),
             agent_version: String::new(),
             instance_id: [0; 16],
+            capabilities: Vec::new(),
             sources: vec!["salesforce".to_owned()],
             held: Vec::new(),
         }))

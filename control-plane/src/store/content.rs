@@ -4,7 +4,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::types::{RunId, Summary};
+use super::types::{Listed, RunId, Summary};
 use crate::digest::Hash;
 
 /// Where a push goes on.
@@ -20,6 +20,8 @@ pub struct Opened {
     pub source_position: Bytes,
     /// Whether the pipeline has committed entities.
     pub has_baseline: bool,
+    /// What the grant's agent listed.
+    pub listed: Listed,
 }
 
 /// One committed entity, for the agent.
@@ -31,6 +33,8 @@ pub struct BaselineEntry {
     pub fqn: String,
     /// BLAKE3 of the committed body.
     pub content_hash: Hash,
+    /// What the source left with it; opaque, may be empty.
+    pub memo: Bytes,
 }
 
 /// One record of a batch; sizes, hash and JSON were checked before.
@@ -44,6 +48,8 @@ pub struct Record {
     pub fqn: String,
     /// BLAKE3 of the body.
     pub content_hash: Hash,
+    /// What the source wants back in the next run; opaque, may be empty.
+    pub memo: Bytes,
     /// Nothing when it says that the committed entity has this hash.
     pub content: Option<Content>,
 }

@@ -14,8 +14,8 @@ use jiff::Timestamp;
 use self::state::State;
 use super::{
     Applied, BaselineEntry, Batch, Definition, Ending, EnqueueError, EntityBody, EntityRow, Eof, Event, Failure, Fault,
-    Figures, Granted, Lease, NewDefinition, Opened, PendingDeletions, Run, RunId, Store, StoreError, Token, Verdict,
-    WriteError, Writer,
+    Figures, Granted, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, Store, StoreError, Token,
+    Verdict, WriteError, Writer,
 };
 
 /// A [`Store`] in memory.
@@ -138,9 +138,10 @@ impl Store for MemoryStore {
         run_id: RunId,
         definition_version: u64,
         agent: &str,
+        listed: Listed,
         now: Timestamp,
     ) -> Result<Option<Granted>, StoreError> {
-        self.transaction(|state| Ok(state.grant(run_id, definition_version, agent, now)))
+        self.transaction(|state| Ok(state.grant(run_id, definition_version, agent, listed, now)))
     }
 
     async fn renew(&self, agent: &str, tokens: &[Token]) -> Result<Vec<RunId>, StoreError> {

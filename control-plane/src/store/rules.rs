@@ -275,6 +275,7 @@ mod tests {
             kind: "table".to_owned(),
             fqn: fqn.to_owned(),
             content_hash: digest::of_body(body.as_bytes()),
+            memo: bytes::Bytes::new(),
             content: Some(Content { body: body.to_owned().into(), columns: 1, foreign_keys: Vec::new() }),
         }
     }

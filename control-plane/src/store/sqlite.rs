@@ -21,8 +21,8 @@ use sqlx::{Connection as _, Sqlite, SqlitePool, Transaction};
 
 use super::{
     Applied, BaselineEntry, Batch, Definition, Ending, EnqueueError, EntityBody, EntityRow, Eof, Event, Failure, Fault,
-    Figures, Granted, Lease, NewDefinition, Opened, PendingDeletions, Run, RunId, Store, StoreError, Token, Verdict,
-    WriteError, Writer,
+    Figures, Granted, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, Store, StoreError, Token,
+    Verdict, WriteError, Writer,
 };
 
 /// How long a transaction waits for one of another process. Theirs are a few rows.
@@ -40,7 +40,8 @@ const PAGE_SIZE: u32 = 8 * 1024;
 const CHECKPOINT_PAGES: &str = "4096";
 
 /// The schema, a file a version, in order.
-const MIGRATIONS: [&str; 1] = [include_str!("../../migrations/0001_initial.sql")];
+const MIGRATIONS: [&str; 2] =
+    [include_str!("../../migrations/0001_initial.sql"), include_str!("../../migrations/0002_memos.sql")];
 
 /// A [`Store`] in a SQLite file.
 #[derive(Debug)]
@@ -202,9 +203,10 @@ impl Store for SqliteStore {
         run_id: RunId,
         definition_version: u64,
         agent: &str,
+        listed: Listed,
         now: Timestamp,
     ) -> Result<Option<Granted>, StoreError> {
-        transaction!(self, "grant a run", |db| runs::grant(db, run_id, definition_version, agent, now))
+        transaction!(self, "grant a run", |db| runs::grant(db, run_id, definition_version, agent, listed, now))
     }
 
     async fn renew(&self, agent: &str, tokens: &[Token]) -> Result<Vec<RunId>, StoreError> {

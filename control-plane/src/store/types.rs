@@ -303,6 +303,9 @@ pub struct Summary {
     pub source_requests: u64,
     /// Bytes received from the source.
     pub source_bytes: u64,
+    /// Requests that the source still permitted that day; `None` when it did not say.
+    #[serde(default)]
+    pub source_requests_left: Option<u64>,
 }
 
 /// What became of a run's deletions.
@@ -328,6 +331,13 @@ impl Deletions {
             Self::NeedsConfirmation => "needs_confirmation",
         }
     }
+}
+
+/// What the agent of a grant listed in its `Hello`, as far as a push depends on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Capability `memos`.
+    pub memos: bool,
 }
 
 /// A grant as made.

@@ -119,7 +119,11 @@ impl Session {
 
     /// One that has accepted the pipeline and asked for so many runs.
     pub(crate) async fn ready(client: &mut Client, slots: u32) -> Self {
-        let (mut session, _) = Self::hello(client).await;
+        Self::ready_as(client, hello(), slots).await
+    }
+
+    pub(crate) async fn ready_as(client: &mut Client, hello: v1::Hello, slots: u32) -> Self {
+        let (mut session, _) = Self::hello_with(client, hello).await;
         let definition = session.definition().await;
         session.accept(&definition).await;
         session.ask(slots).await;
@@ -198,7 +202,8 @@ pub(crate) fn hello() -> v1::Hello {
         protocol_max: 1,
         agent_version: "test/1".to_owned(),
         instance_id: vec![7; 16].into(),
-        capabilities: Vec::new(),
+        // One that no control plane knows does no harm.
+        capabilities: vec!["memos".to_owned(), "telepathy".to_owned()],
         sources: vec!["salesforce".to_owned()],
         held: Vec::new(),
     }

@@ -6,7 +6,7 @@ use hybrid_runner_proto::v1::{self, Reason, push_request, push_response, record}
 use tonic::Code;
 use tonic::codec::CompressionEncoding;
 
-use crate::agent::{Push, eof, granted, reason, table, tables, west};
+use crate::agent::{Push, Session, eof, granted, reason, table, tables, west};
 use crate::plane::{PIPELINE, Plane, soon};
 
 #[tokio::test]
@@ -196,7 +196,11 @@ async fn what_breaks_the_protocol_is_refused_with_its_reason() {
         (batch(vec![v1::Record { content_hash: vec![0; 32].into(), ..one() }]), Reason::ProtocolViolation, "BLAKE3"),
         (batch(vec![v1::Record { content_hash: vec![0; 31].into(), ..one() }]), Reason::ProtocolViolation, "31 bytes"),
         (batch(vec![v1::Record { content: None, ..one() }]), Reason::ProtocolViolation, "neither"),
-        (batch(vec![v1::Record { memo: vec![1].into(), ..one() }]), Reason::ProtocolViolation, "`memos`"),
+        (
+            batch(vec![v1::Record { memo: vec![1; 513].into(), ..one() }]),
+            Reason::LimitExceeded,
+            "record 0: memo has 513",
+        ),
         (batch(vec![table(0, "T", "not json")]), Reason::ProtocolViolation, "not a JSON object"),
         (batch(vec![table(1, "T", "{}")]), Reason::OutOfOrder, "record 1 came where 0"),
         (batch(vec![table(0, "T", "{}"), table(1, "T", "{}")]), Reason::ProtocolViolation, "record 1 names"),
@@ -213,6 +217,97 @@ async fn what_breaks_the_protocol_is_refused_with_its_reason() {
     let mut push = Push::connect(&mut client).await.unwrap();
     push.say(eof(&token, &[])).await;
     assert_eq!(reason(&push.end().await), Reason::ProtocolViolation);
+}
+
+#[tokio::test]
+async fn memos_come_back_in_the_next_run_and_an_unchanged_record_replaces_them() {
+    let mut plane = Plane::start().await;
+    let mut client = west(&plane).await;
+    let (_session, token) = granted(&plane, &mut client).await;
+    let remembering = |memo: &str| {
+        let memo = |record: v1::Record| v1::Record { memo: memo.repeat(512).into_bytes().into(), ..record };
+        tables(3000).into_iter().map(memo).collect::<Vec<_>>()
+    };
+    let records = remembering("a");
+    let (mut push, _) = Push::open(&mut client, &token).await;
+    for records in records.chunks(1000) {
+        push.batch(&token, records).await;
+        push.ack().await;
+    }
+    push.say(eof(&token, &records)).await;
+    assert!(matches!(push.hear().await, push_response::Message::Committed(_)));
+    // They are durable, and what a memo is has no part in what an entity is.
+    plane.restart().await;
+    let mut client = west(&plane).await;
+    let (mut session, token) = granted(&plane, &mut client).await;
+    let (mut push, _) = Push::open(&mut client, &token).await;
+    let mut pages = 0;
+    let mut baseline = Vec::new();
+    loop {
+        match push.hear().await {
+            push_response::Message::Baseline(page) => {
+                assert!(prost::Message::encoded_len(&page) <= 1024 * 1024 && page.entries.len() <= 1000);
+                pages += 1;
+                baseline.extend(page.entries);
+                if page.last {
+                    break;
+                }
+            }
+            other => panic!("expected Baseline, got {other:?}"),
+        }
+    }
+    assert!(pages >= 3, "{pages}");
+    assert_eq!(baseline.len(), 3000);
+    assert!(baseline.iter().all(|entry| entry.memo.as_ref() == [b'a'; 512]));
+    let unchanged =
+        |record: v1::Record| v1::Record { content: Some(record::Content::Unchanged(v1::Unchanged {})), ..record };
+    let known: Vec<v1::Record> = remembering("b").into_iter().take(2).map(unchanged).collect();
+    push.batch(&token, &known).await;
+    assert_eq!(push.ack().await, 2);
+    push.say(eof(&token, &known)).await;
+    match push.hear().await {
+        push_response::Message::Committed(committed) => assert_eq!((committed.changed, committed.unchanged), (0, 2)),
+        other => panic!("expected Committed, got {other:?}"),
+    }
+    session.ask(1).await;
+    plane.trigger().await;
+    let token = session.grant().await.token.unwrap();
+    let (mut push, _) = Push::open(&mut client, &token).await;
+    let memo = |name: &str, baseline: &[v1::BaselineEntry]| {
+        let fqn = format!("crm.default.salesforce.{name}");
+        baseline.iter().find(|entry| entry.fqn == fqn).unwrap().memo.first().copied()
+    };
+    let baseline = push.baseline().await;
+    assert_eq!(
+        (memo("T0", &baseline), memo("T1", &baseline), memo("T2", &baseline)),
+        (Some(b'b'), Some(b'b'), Some(b'a'))
+    );
+}
+
+#[tokio::test]
+async fn an_agent_that_did_not_list_memos_is_sent_none_and_may_send_none() {
+    let plane = Plane::start().await;
+    let mut client = west(&plane).await;
+    let (_session, token) = granted(&plane, &mut client).await;
+    let records: Vec<_> = tables(2).into_iter().map(|record| v1::Record { memo: vec![1].into(), ..record }).collect();
+    let (mut push, _) = Push::open(&mut client, &token).await;
+    push.batch(&token, &records).await;
+    assert_eq!(push.ack().await, 2);
+    push.say(eof(&token, &records)).await;
+    assert!(matches!(push.hear().await, push_response::Message::Committed(_)));
+
+    let plain = v1::Hello { capabilities: Vec::new(), ..crate::agent::hello() };
+    let mut session = Session::ready_as(&mut client, plain, 1).await;
+    plane.trigger().await;
+    let token = session.grant().await.token.unwrap();
+    let (mut push, _) = Push::open(&mut client, &token).await;
+    let baseline = push.baseline().await;
+    assert_eq!(baseline.len(), 2);
+    assert!(baseline.iter().all(|entry| entry.memo.is_empty()));
+    push.batch(&token, &records[..1]).await;
+    let status = push.end().await;
+    assert_eq!(reason(&status), Reason::ProtocolViolation);
+    assert!(status.message().contains("record 0: memo is of capability `memos`"), "{}", status.message());
 }
 
 #[tokio::test]

@@ -40,6 +40,8 @@ pub(crate) struct Link {
     authorization: Option<MetadataValue<Ascii>>,
     /// Whether both sides compress `Push`; known once the session is open.
     pub(crate) zstd: bool,
+    /// Whether both sides know memos; known once the session is open.
+    pub(crate) memos: bool,
 }
 
 impl Link {
@@ -109,7 +111,7 @@ pub(super) async fn connect(control_plane: &ControlPlane) -> Result<Link, Connec
         .connect_with_connector(connector)
         .await
         .map_err(http2)?;
-    Ok(Link { channel, authorization, zstd: false })
+    Ok(Link { channel, authorization, zstd: false, memos: false })
 }
 
 async fn dial(

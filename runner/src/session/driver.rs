@@ -108,6 +108,7 @@ impl Driver<'_> {
         match message {
             Ok(Some(message)) => {
                 self.link.zstd |= wire::lists(&message, wire::ZSTD);
+                self.link.memos |= wire::lists(&message, wire::MEMOS);
                 Ok(Input::Received(wire::received(message)))
             }
             Ok(None) => Err(SessionError::Closed),

@@ -12,9 +12,11 @@ use super::{Definition, Grant, Held, LeaseId, Outcome, Reason, Release, Report, 
 use crate::event::RunProgress;
 
 /// What this agent can do beyond the base. Every other capability of the contract comes with its own change.
-const CAPABILITIES: [&str; 1] = [ZSTD];
+const CAPABILITIES: [&str; 2] = [ZSTD, MEMOS];
 /// Push is compressed when both sides list it.
 pub(super) const ZSTD: &str = "zstd";
+/// Records and the baseline carry memos when both sides list it.
+pub(super) const MEMOS: &str = "memos";
 
 /// The contract's limit for sentences, in bytes.
 const MAX_DETAIL: usize = 4 * 1024;

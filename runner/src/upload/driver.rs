@@ -1,21 +1,25 @@
 //! Puts the window on a stream.
 
+use std::sync::Arc;
+
+use bytes::Bytes;
+use hybrid_runner_connector::Entity;
 use hybrid_runner_proto::v1;
 use tokio::time::{Instant, sleep_until};
-use tracing::debug;
+use tracing::{debug, warn};
 use v1::push_response::Message as Response;
 
-use super::stream::{ANSWER, Answer, Attempts, Broken, fenced_by, open, parse, violation};
-use super::window::{Record, ReopenError, Window, held_bytes};
+use super::stream::{ANSWER, Answer, Attempts, Broken, Opened, fenced_by, open, open_anew, parse, violation};
+use super::window::{Record, Window, held_bytes};
 use super::wire::{batch_message, eof_message};
-use super::{Emission, Receipt, Target, Upload, UploadError};
+use super::{Emission, Progressed, REREADS, Receipt, Target, Upload, UploadError};
 
-pub(super) async fn run(mut upload: Upload) -> Result<Receipt, UploadError> {
+pub(super) async fn run(upload: &mut Upload) -> Result<Progressed, UploadError> {
     let mut attempts = Attempts::new();
     loop {
         let before = upload.window.base();
         let broken = match upload.stream_once().await {
-            Ok(receipt) => return Ok(receipt),
+            Ok(progressed) => return Ok(progressed),
             Err(Broken::Run(error)) => return Err(error),
             Err(broken) => broken,
         };
@@ -24,9 +28,29 @@ pub(super) async fn run(mut upload: Upload) -> Result<Receipt, UploadError> {
         }
         attempts.failed(&broken).await?;
         if let Some(receipt) = upload.reopen(&mut attempts).await? {
-            return Ok(receipt);
+            return Ok(Progressed::Committed(Box::new(receipt)));
         }
     }
+}
+
+/// See [`Upload::go_back`].
+pub(super) async fn go_back(upload: &mut Upload, needed: Vec<String>) -> Result<(), UploadError> {
+    let fqn = needed.first().cloned().unwrap_or_default();
+    if upload.rereads == REREADS {
+        return Err(UploadError::Rereads { rereads: REREADS, fqn });
+    }
+    upload.rereads += 1;
+    warn!(records = needed.len(), first = fqn, "what is committed has changed, the source reads again");
+    upload.unconditional.extend(needed);
+    let (stream, opened, mut baseline) = open_anew(&upload.target, &mut Attempts::new()).await?;
+    upload.take_up(&opened)?;
+    upload.stream = stream;
+    upload.repeated = upload.window.go_back_to_durable();
+    upload.unconditional.iter().for_each(|fqn| drop(baseline.0.remove(fqn)));
+    upload.baseline = Arc::new(baseline);
+    upload.pending.clear();
+    upload.report = None;
+    Ok(())
 }
 
 /// What an upload waits for, next.
@@ -40,11 +64,11 @@ enum Input {
 
 impl Upload {
     /// Moves records over the current stream until it is over, one way or the other.
-    async fn stream_once(&mut self) -> Result<Receipt, Broken> {
+    async fn stream_once(&mut self) -> Result<Progressed, Broken> {
         let mut eof_sent = false;
         let mut heard = Instant::now();
         loop {
-            self.admit();
+            self.admit()?;
             // Nothing more will join a batch when the source is done, or waits for room.
             let flush = self.report.is_some() || !self.pending.is_empty();
             let wants_to_send = self.window.has_batch(flush) || (self.is_done() && !eof_sent);
@@ -62,12 +86,12 @@ impl Upload {
             match input {
                 Input::Message(message) => {
                     heard = Instant::now();
-                    let message = message?;
-                    if let Response::BodyNeeded(needed) = &message {
-                        self.sent += u64::try_from(needed.seqs.len()).unwrap_or_default();
-                    }
-                    if let Some(committed) = hear(&mut self.window, &self.target, message)? {
-                        return self.receipt(&committed).map_err(Broken::Run);
+                    match hear(&mut self.window, &self.target, message?)? {
+                        Heard::Handled => {}
+                        Heard::Committed(committed) => {
+                            return Ok(Progressed::Committed(self.receipt(&committed)?.into()));
+                        }
+                        Heard::BodiesNeeded(fqns) => return Ok(Progressed::BodiesNeeded(fqns)),
                     }
                 }
                 // The status that ended the stream comes with the next message.
@@ -80,7 +104,7 @@ impl Upload {
                         heard = Instant::now();
                     }
                     let message = match self.window.next_batch() {
-                        Some(batch) => batch_message(&self.target, batch),
+                        Some(batch) => batch_message(&self.target, batch, self.stream.memos),
                         None => {
                             eof_sent = true;
                             eof_message(&self.target, &self.window, self.report.as_deref())
@@ -91,6 +115,7 @@ impl Upload {
                 }
                 Input::Emission(Some(Emission::Entities(entities, checkpoint))) => {
                     self.pending = entities.into();
+                    self.pending.retain(|entity| !self.repeated.remove(&entity.fqn));
                     self.position = checkpoint.0;
                 }
                 Input::Emission(Some(Emission::End(report))) => self.report = Some(report),
@@ -107,40 +132,54 @@ impl Upload {
     }
 
     /// Moves what the source emitted into the window, as far as there is room.
-    fn admit(&mut self) {
+    fn admit(&mut self) -> Result<(), UploadError> {
         while let Some(entity) = self.pending.front() {
-            if !self.window.has_room(held_bytes(entity.kind, &entity.fqn, entity.body())) {
-                return;
+            if !self.window.has_room(held_bytes(entity.kind, &entity.fqn, entity.body(), &entity.memo)) {
+                break;
             }
-            let Some(entity) = self.pending.pop_front() else { return };
-            let content_hash = entity.content_hash();
-            let committed = self.baseline.0.get(&entity.fqn);
-            let is_unchanged = !self.target.full
-                && committed.is_some_and(|old| old.content_hash == content_hash && old.kind == entity.kind);
+            let Some(entity) = self.pending.pop_front() else { break };
+            let is_unchanged = self.is_committed(&entity);
+            let body = entity.body().cloned();
+            if body.is_none() && !is_unchanged {
+                return Err(UploadError::NotCommitted { fqn: entity.fqn });
+            }
             let position = self.pending.is_empty().then(|| self.position.clone());
-            let body = entity.body().cloned().unwrap_or_default();
-            let record = Record { seq: 0, kind: entity.kind, fqn: entity.fqn, content_hash, body, is_unchanged };
-            self.sent += u64::from(!is_unchanged);
-            self.window.push(record, position);
+            let content_hash = entity.content_hash();
+            let memo = memo_of(&entity);
+            self.window.push(
+                Record { seq: 0, kind: entity.kind, fqn: entity.fqn, content_hash, body, memo, is_unchanged },
+                position.filter(|position| !position.is_empty()),
+            );
         }
+        Ok(())
+    }
+
+    /// Whether the baseline has the entity with this content, and may be relied upon.
+    fn is_committed(&self, entity: &Entity) -> bool {
+        let committed = self.baseline.0.get(&entity.fqn).filter(|_| !self.target.full);
+        committed.is_some_and(|old| old.kind == entity.kind && old.content_hash == entity.content_hash())
     }
 
     /// Opens the next stream. A receipt: the run was committed on the last one.
     async fn reopen(&mut self, attempts: &mut Attempts) -> Result<Option<Receipt>, UploadError> {
         let (stream, answer) = open(&self.target, attempts).await?;
-        let opened = match answer {
+        match answer {
             Answer::Committed(committed) if self.is_done() => return self.receipt(&committed).map(Some),
             Answer::Committed(_) => return Err(violation("Committed before Eof")),
-            Answer::Opened(opened) => opened,
-        };
-        debug!(next_seq = opened.next_seq, "upload opened again");
-        self.window.set_limit(opened.limit);
-        self.window.reopen(opened.next_seq, opened.digest).map_err(|error| match error {
-            ReopenError::NotHeld { .. } | ReopenError::Digest { .. } => UploadError::CannotGoOn(error.to_string()),
-        })?;
-        self.target.progress.set_acked(self.window.base());
+            Answer::Opened(opened) => self.take_up(&opened)?,
+        }
         self.stream = stream;
         Ok(None)
+    }
+
+    /// Goes on where a new stream says.
+    fn take_up(&mut self, opened: &Opened) -> Result<(), UploadError> {
+        debug!(next_seq = opened.next_seq, "upload opened again");
+        self.window.set_limit(opened.limit);
+        let reopened = self.window.reopen(opened.next_seq, opened.digest);
+        reopened.map_err(|error| UploadError::CannotGoOn(error.to_string()))?;
+        self.target.progress.set_acked(self.window.base());
+        Ok(())
     }
 
     fn receipt(&mut self, committed: &v1::Committed) -> Result<Receipt, UploadError> {
@@ -150,7 +189,7 @@ impl Upload {
         }
         Ok(Receipt {
             report: *report,
-            sent: self.sent,
+            sent: self.window.bodies(),
             entities: committed.entities,
             columns: committed.columns,
             unchanged: committed.unchanged,
@@ -165,8 +204,26 @@ impl Upload {
     }
 }
 
-/// One message of an open stream; `Committed` is its last.
-fn hear(window: &mut Window, target: &Target, message: Response) -> Result<Option<v1::Committed>, UploadError> {
+/// The memo that travels with an entity.
+fn memo_of(entity: &Entity) -> Bytes {
+    let bytes = entity.memo.len();
+    if bytes > Entity::MAX_MEMO {
+        warn!(fqn = entity.fqn, bytes, "a fault of the connector: its memo is above 512 bytes and is left out");
+        return Bytes::new();
+    }
+    entity.memo.clone()
+}
+
+/// What a message of an open stream means.
+enum Heard {
+    Handled,
+    /// Its last message.
+    Committed(v1::Committed),
+    /// The window does not have these bodies.
+    BodiesNeeded(Vec<String>),
+}
+
+fn hear(window: &mut Window, target: &Target, message: Response) -> Result<Heard, UploadError> {
     match message {
         Response::Ack(ack) => {
             window.ack(ack.next_seq).map_err(|error| UploadError::Violation(error.to_string()))?;
@@ -174,13 +231,17 @@ fn hear(window: &mut Window, target: &Target, message: Response) -> Result<Optio
         }
         Response::BodyNeeded(needed) => {
             debug!(records = needed.seqs.len(), "bodies needed, sending again");
-            window.body_needed(&needed.seqs).map_err(|error| UploadError::Violation(error.to_string()))?;
+            let missing = window.body_needed(&needed.seqs);
+            let missing = missing.map_err(|error| UploadError::Violation(error.to_string()))?;
+            if !missing.is_empty() {
+                return Ok(Heard::BodiesNeeded(missing));
+            }
         }
-        Response::Committed(committed) => return Ok(Some(committed)),
+        Response::Committed(committed) => return Ok(Heard::Committed(committed)),
         Response::Fenced(fenced) => return Err(fenced_by(&fenced)),
         // The pages that follow a second `Opened`: the source has the first ones.
         Response::Baseline(_) => {}
         Response::Opened(_) => return Err(violation("a second Opened")),
     }
-    Ok(None)
+    Ok(Heard::Handled)
 }

@@ -3,7 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-use hybrid_runner_connector::{Baseline, Committed};
+use bytes::Bytes;
+use hybrid_runner_connector::{Baseline, Committed, Entity};
 use hybrid_runner_proto::v1;
 use hybrid_runner_proto::v1::runner_service_client::RunnerServiceClient;
 use tokio::sync::mpsc;
@@ -36,6 +37,8 @@ const OUTGOING: usize = 4;
 pub(super) struct Stream {
     pub(super) requests: mpsc::Sender<v1::PushRequest>,
     pub(super) responses: Streaming<v1::PushResponse>,
+    /// Whether both sides of its connection know memos.
+    pub(super) memos: bool,
 }
 
 /// Where a stream goes on.
@@ -131,7 +134,7 @@ async fn open_on(target: &Target, link: &Link) -> Result<(Stream, Answer), Broke
         client = client.send_compressed(CompressionEncoding::Zstd).accept_compressed(CompressionEncoding::Zstd);
     }
     let responses = client.push(request).await.map_err(|status| broken(&status))?.into_inner();
-    let mut stream = Stream { requests, responses };
+    let mut stream = Stream { requests, responses, memos: link.memos };
     let answer = match stream.next().await? {
         Response::Opened(opened) => Answer::Opened(parse_opened(&opened)?),
         Response::Committed(committed) => Answer::Committed(committed),
@@ -166,7 +169,7 @@ pub(super) async fn open_first(target: &Target) -> Result<(Stream, Opened, Basel
     let mut attempts = Attempts::new();
     loop {
         let opening = timeout(target.start_timeout, open(target, &mut attempts)).await;
-        let (mut stream, answer) = opening.map_err(|_elapsed| UploadError::StartTimeout(target.start_timeout))??;
+        let (stream, answer) = opening.map_err(|_elapsed| UploadError::StartTimeout(target.start_timeout))??;
         let Answer::Opened(opened) = answer else {
             return Err(violation("Committed before anything was sent"));
         };
@@ -176,11 +179,38 @@ pub(super) async fn open_first(target: &Target) -> Result<(Stream, Opened, Basel
                 "the control plane goes on at record {next_seq} and this agent did not list `resume`"
             )));
         }
-        match read_baseline(&mut stream, opened.baseline_follows).await {
-            Ok(baseline) => return Ok((stream, opened, baseline)),
-            Err(Broken::Run(error)) => return Err(error),
-            Err(broken) => attempts.failed(&broken).await?,
+        if let Some(opened) = with_baseline(stream, opened, &mut attempts).await? {
+            return Ok(opened);
         }
+    }
+}
+
+/// Opens a later stream of a run and reads the baseline again, as it is now.
+pub(super) async fn open_anew(
+    target: &Target,
+    attempts: &mut Attempts,
+) -> Result<(Stream, Opened, Baseline), UploadError> {
+    loop {
+        let (stream, answer) = open(target, attempts).await?;
+        let Answer::Opened(opened) = answer else {
+            return Err(violation("Committed before Eof"));
+        };
+        if let Some(opened) = with_baseline(stream, opened, attempts).await? {
+            return Ok(opened);
+        }
+    }
+}
+
+/// Reads the baseline to its end; none: the stream broke on the way, and another one may be opened.
+async fn with_baseline(
+    mut stream: Stream,
+    opened: Opened,
+    attempts: &mut Attempts,
+) -> Result<Option<(Stream, Opened, Baseline)>, UploadError> {
+    match read_baseline(&mut stream, opened.baseline_follows).await {
+        Ok(baseline) => Ok(Some((stream, opened, baseline))),
+        Err(Broken::Run(error)) => Err(error),
+        Err(broken) => attempts.failed(&broken).await.map(|()| None),
     }
 }
 
@@ -197,16 +227,30 @@ async fn read_baseline(stream: &mut Stream, follows: bool) -> Result<Baseline, B
         };
         is_last = page.last;
         for entry in page.entries {
-            if !entry.memo.is_empty() {
-                return Err(violation("BaselineEntry.memo of capability `memos`, which this agent did not list"));
-            }
-            let content_hash = entry.content_hash.as_ref().try_into();
-            let content_hash =
-                content_hash.map_err(|_length| violation::<Broken>("BaselineEntry.content_hash has not 32 bytes"))?;
-            baseline.0.insert(entry.fqn, Committed { kind: entry.kind, content_hash, memo: entry.memo });
+            let (fqn, committed) = committed(entry, stream.memos)?;
+            baseline.0.insert(fqn, committed);
         }
     }
     Ok(baseline)
+}
+
+fn committed(entry: v1::BaselineEntry, memos: bool) -> Result<(String, Committed), UploadError> {
+    let v1::BaselineEntry { kind, fqn, content_hash, memo } = entry;
+    if !memos && !memo.is_empty() {
+        return Err(violation("BaselineEntry.memo of capability `memos`, which one of both sides did not list"));
+    }
+    if memo.len() > Entity::MAX_MEMO {
+        return Err(violation(format!(
+            "BaselineEntry.memo has {} bytes; accepted: at most {}",
+            memo.len(),
+            Entity::MAX_MEMO
+        )));
+    }
+    let content_hash = content_hash.as_ref().try_into();
+    let content_hash =
+        content_hash.map_err(|_length| violation::<UploadError>("BaselineEntry.content_hash has not 32 bytes"))?;
+    // Each memo is a view into its page's message; a copy of its own lets the page go.
+    Ok((fqn, Committed { kind, content_hash, memo: Bytes::copy_from_slice(&memo) }))
 }
 
 impl Stream {

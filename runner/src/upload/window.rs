@@ -6,12 +6,14 @@
 //! ```
 //!
 //! - Records enter at `end`, get their seq and hash there, and keep their body until they are acked, also those that
-//!   travel as unchanged: the control plane may ask for the body.
+//!   travel as unchanged: the control plane may ask for the body. One whose source made no body has none to keep.
 //! - What is held counts with its body, so that the window bounds memory and, a fortiori, what is unacked on the wire.
 //! - A batch is cut from `cursor`. An ack moves `base` and rolls the digest over what it covers. When a body is asked
 //!   for, or the stream was opened again, `cursor` goes back and what follows is sent again.
+//! - The source's place is known at the end of what it emitted at once. When it has to read again from the last durable
+//!   place, the records between that place and `base` are durable already and come a second time: their names are kept.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 
 use bytes::Bytes;
 
@@ -32,25 +34,27 @@ pub(super) struct Record {
     pub(super) kind: &'static str,
     pub(super) fqn: String,
     pub(super) content_hash: [u8; 32],
-    pub(super) body: Bytes,
+    /// None: the source made none, and it is unchanged.
+    pub(super) body: Option<Bytes>,
+    pub(super) memo: Bytes,
     /// Sent without its body.
     pub(super) is_unchanged: bool,
 }
 
 impl Record {
     fn held_bytes(&self) -> usize {
-        held_bytes(self.kind, &self.fqn, Some(&self.body))
+        held_bytes(self.kind, &self.fqn, self.body.as_ref(), &self.memo)
     }
 
     fn wire_bytes(&self) -> usize {
-        let body = if self.is_unchanged { 0 } else { self.body.len() };
-        RECORD_OVERHEAD + self.kind.len() + self.fqn.len() + body
+        let body = self.body.as_ref().filter(|_| !self.is_unchanged).map_or(0, Bytes::len);
+        RECORD_OVERHEAD + self.kind.len() + self.fqn.len() + self.memo.len() + body
     }
 }
 
 /// What a record takes in the window.
-pub(super) fn held_bytes(kind: &str, fqn: &str, body: Option<&Bytes>) -> usize {
-    RECORD_OVERHEAD + kind.len() + fqn.len() + body.map_or(0, Bytes::len)
+pub(super) fn held_bytes(kind: &str, fqn: &str, body: Option<&Bytes>, memo: &Bytes) -> usize {
+    RECORD_OVERHEAD + kind.len() + fqn.len() + memo.len() + body.map_or(0, Bytes::len)
 }
 
 /// Records to send together.
@@ -117,6 +121,10 @@ pub(super) struct Window {
     in_flight: VecDeque<usize>,
     /// Of the last record below `base` that has one.
     base_position: Bytes,
+    /// The names of the records below `base` that came after that one.
+    after_position: Vec<String>,
+    /// How many records below `base` had to travel with their bodies.
+    bodies: u64,
 }
 
 #[derive(Debug)]
@@ -138,6 +146,8 @@ impl Window {
             unsent_wire_bytes: 0,
             in_flight: VecDeque::new(),
             base_position: Bytes::new(),
+            after_position: Vec::new(),
+            bodies: 0,
         }
     }
 
@@ -154,6 +164,16 @@ impl Window {
     /// The digest of all records below [`Window::base`].
     pub(super) fn digest(&self) -> Digest {
         self.digest
+    }
+
+    /// How many durable records were not taken as unchanged.
+    pub(super) fn bodies(&self) -> u64 {
+        self.bodies
+    }
+
+    /// Where the source begins when it reads again; none: at the beginning.
+    pub(super) fn durable_position(&self) -> Option<Bytes> {
+        Some(self.base_position.clone()).filter(|position| !position.is_empty())
     }
 
     /// Whether every record is durable.
@@ -176,7 +196,7 @@ impl Window {
         self.limit = limit;
     }
 
-    /// Takes a record over; `record.seq` is given here.
+    /// Takes a record over; `record.seq` is given here. A position is never empty.
     pub(super) fn push(&mut self, mut record: Record, position: Option<Bytes>) {
         record.seq = self.end();
         self.held += record.held_bytes();
@@ -221,14 +241,19 @@ impl Window {
     }
 
     /// Some records cannot be accepted without their bodies: sends again from the batch that holds the first of them.
-    pub(super) fn body_needed(&mut self, seqs: &[u64]) -> Result<(), WindowError> {
+    /// Returns the names of those that have none; then nothing is sent again, as only the source can help.
+    pub(super) fn body_needed(&mut self, seqs: &[u64]) -> Result<Vec<String>, WindowError> {
         let mut first = usize::MAX;
+        let mut missing = Vec::new();
         for &seq in seqs {
             let index = seq.checked_sub(self.base).and_then(|index| usize::try_from(index).ok());
             let held = index.filter(|index| *index < self.sent).and_then(|index| self.records.get_mut(index));
             match (index, held) {
                 (Some(index), Some(held)) if held.record.is_unchanged => {
-                    held.record.is_unchanged = false;
+                    match held.record.body {
+                        Some(_) => held.record.is_unchanged = false,
+                        None => missing.push(held.record.fqn.clone()),
+                    }
                     first = first.min(index);
                 }
                 _ => return Err(WindowError::BodyNeeded { seq }),
@@ -236,6 +261,9 @@ impl Window {
         }
         if first == usize::MAX {
             return Err(WindowError::NoBodyNeeded);
+        }
+        if !missing.is_empty() {
+            return Ok(missing);
         }
         let mut begin = 0;
         let mut kept = 0;
@@ -248,7 +276,7 @@ impl Window {
         }
         self.in_flight.truncate(kept);
         self.go_back(begin);
-        Ok(())
+        Ok(missing)
     }
 
     /// A new stream goes on at `next_seq`.
@@ -265,6 +293,16 @@ impl Window {
         self.in_flight.clear();
         self.go_back(0);
         Ok(())
+    }
+
+    /// Forgets what is not durable, and returns the names of what is and will come again when the source begins at
+    /// [`Window::durable_position`].
+    pub(super) fn go_back_to_durable(&mut self) -> HashSet<String> {
+        self.records.clear();
+        self.in_flight.clear();
+        self.held = 0;
+        self.go_back(0);
+        self.after_position.iter().cloned().collect()
     }
 
     /// Where the source is once all records before this index are durable.
@@ -290,8 +328,13 @@ impl Window {
                 // It was sent on the stream before this one.
                 self.unsent_wire_bytes -= held.record.wire_bytes();
             }
-            if let Some(position) = held.position {
-                self.base_position = position;
+            self.bodies += u64::from(!held.record.is_unchanged);
+            match held.position {
+                Some(position) => {
+                    self.base_position = position;
+                    self.after_position.clear();
+                }
+                None => self.after_position.push(held.record.fqn),
             }
         }
     }

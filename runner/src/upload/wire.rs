@@ -20,19 +20,19 @@ fn travelling(failures: &[Failure]) -> impl Iterator<Item = (&Failure, &str)> {
     })
 }
 
-pub(super) fn batch_message(target: &Target, batch: Batch) -> Request {
+/// With `memos`, the control plane knows them.
+pub(super) fn batch_message(target: &Target, batch: Batch, memos: bool) -> Request {
     Request::Batch(v1::Batch {
         token: Some(target.token.clone().into()),
         source_position: batch.source_position,
-        records: batch.records.into_iter().map(record_message).collect(),
+        records: batch.records.into_iter().map(|record| record_message(record, memos)).collect(),
     })
 }
 
-fn record_message(record: Record) -> v1::Record {
-    let content = if record.is_unchanged {
-        v1::record::Content::Unchanged(v1::Unchanged {})
-    } else {
-        v1::record::Content::Body(record.body)
+fn record_message(record: Record, memos: bool) -> v1::Record {
+    let content = match record.body {
+        Some(body) if !record.is_unchanged => v1::record::Content::Body(body),
+        _ => v1::record::Content::Unchanged(v1::Unchanged {}),
     };
     v1::Record {
         seq: record.seq,
@@ -40,7 +40,7 @@ fn record_message(record: Record) -> v1::Record {
         fqn: record.fqn,
         content_hash: record.content_hash.to_vec().into(),
         content: Some(content),
-        memo: bytes::Bytes::new(),
+        memo: if memos { record.memo } else { bytes::Bytes::new() },
     }
 }
 
@@ -69,6 +69,7 @@ pub(super) fn eof_message(target: &Target, window: &Window, report: Option<&Repo
             keys: summary.keys,
             source_requests: summary.requests,
             source_bytes: summary.bytes_received,
+            source_requests_left: summary.requests_left,
         }),
     })
 }

@@ -279,11 +279,15 @@ impl SessionSide {
 
     /// Hello, Welcome.
     pub(crate) async fn welcome(&mut self, interval_ms: u64, ttl_ms: u64) -> v1::Hello {
+        self.welcome_with(&["zstd", "memos"], interval_ms, ttl_ms).await
+    }
+
+    pub(crate) async fn welcome_with(&mut self, listed: &[&str], interval_ms: u64, ttl_ms: u64) -> v1::Hello {
         let hello = self.hello().await;
         self.reply(Reply::Welcome(v1::Welcome {
             protocol: 1,
             control_plane_version: "scripted/1".to_owned(),
-            capabilities: vec!["zstd".to_owned()],
+            capabilities: listed.iter().map(|name| (*name).to_owned()).collect(),
             heartbeat_interval: milliseconds(interval_ms),
             lease_ttl: milliseconds(ttl_ms),
             resumed_run_ids: hello.held.iter().map(|held| held.token.clone().unwrap().run_id).collect(),

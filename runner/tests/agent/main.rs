@@ -10,6 +10,7 @@
 )]
 
 mod control_plane;
+mod reread;
 mod run;
 mod session;
 mod source;
@@ -69,10 +70,20 @@ pub(crate) async fn ready(source: Fake) -> (Server, Running, SessionSide) {
 }
 
 pub(crate) async fn ready_with(source: Fake, interval_ms: u64, ttl_ms: u64) -> (Server, Running, SessionSide) {
+    ready_at(source, &["zstd", "memos"], interval_ms, ttl_ms).await
+}
+
+/// As [`ready`], at a control plane that lists these capabilities.
+pub(crate) async fn ready_at(
+    source: Fake,
+    listed: &[&str],
+    interval_ms: u64,
+    ttl_ms: u64,
+) -> (Server, Running, SessionSide) {
     let mut server = Server::start().await;
     let agent = start(&server, source);
     let mut session = server.session().await;
-    session.welcome(interval_ms, ttl_ms).await;
+    session.welcome_with(listed, interval_ms, ttl_ms).await;
     assert_eq!(session.slots().await, 2);
     session.define("p").await;
     (server, agent, session)

@@ -10,19 +10,19 @@ use crate::control_plane::{Answer, Reply, Said, digest, grant, milliseconds};
 use crate::ready;
 use crate::source::{Fake, entity};
 
-const NOTHING: [u8; 32] = [0; 32];
-const WINDOW: u32 = 8 << 20;
+pub(crate) const NOTHING: [u8; 32] = [0; 32];
+pub(crate) const WINDOW: u32 = 8 << 20;
 
-fn committed(entity: &Entity) -> v1::BaselineEntry {
+pub(crate) fn committed(entity: &Entity) -> v1::BaselineEntry {
     v1::BaselineEntry {
         kind: entity.kind.to_owned(),
         fqn: entity.fqn.clone(),
         content_hash: entity.content_hash().to_vec().into(),
-        memo: bytes::Bytes::new(),
+        memo: entity.memo.clone(),
     }
 }
 
-fn is_unchanged(record: &v1::Record) -> bool {
+pub(crate) fn is_unchanged(record: &v1::Record) -> bool {
     matches!(record.content, Some(Content::Unchanged(_)))
 }
 
@@ -40,7 +40,8 @@ async fn a_granted_run_is_committed_with_the_digest_of_the_contract() {
     assert!(matches!(&records[2].content, Some(Content::Body(body)) if Some(body) == entities[2].body()));
     assert_eq!((eof.count, eof.complete, eof.gone), (3, true, vec!["sf.default.salesforce.gone".to_owned()]));
     assert_eq!(eof.digest.as_ref(), digest(&records));
-    assert_eq!(eof.summary.unwrap().source_requests, 3);
+    let summary = eof.summary.unwrap();
+    assert_eq!((summary.source_requests, summary.source_requests_left), (3, Some(997)));
     let RunEnd::Committed(figures) = agent.run_end().await else { panic!("committed") };
     assert_eq!((figures.complete, figures.sent, figures.entities, figures.columns), (true, 2, 3, 42));
     let mut events = Vec::new();

@@ -1,25 +1,32 @@
 //! A source that does what a test tells it.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use hybrid_runner_connector::{
-    Checkpoint, Entity, EntitySink, Extraction, Failure, Notice, Reason, Report, Severity, Source, SourceError, Step,
-    Summary,
+    Baseline, Checkpoint, Content, Entity, EntitySink, Extraction, Failure, Notice, Reason, Report, Severity, Source,
+    SourceError, Step, Summary,
 };
 use hybrid_runner_secrets::Stores;
 use tokio::sync::Semaphore;
 
-/// Emits the entities it was given, one emission each.
+/// Emits the entities it was given. Its checkpoint is how many it has emitted.
 #[derive(Clone)]
 pub(crate) struct Fake {
     pub(crate) entities: Vec<Entity>,
+    /// Entities of one emission.
+    pub(crate) at_once: usize,
     /// One permit for each emission; none: no waiting.
     pub(crate) steps: Option<Arc<Semaphore>>,
+    /// What the baseline has with the same content is emitted without its body.
+    pub(crate) conditional: bool,
+    pub(crate) refuses_checkpoints: bool,
     pub(crate) fails: Option<Reason>,
     pub(crate) failures: Vec<Failure>,
     pub(crate) panics: bool,
+    /// What each reading was given.
+    pub(crate) readings: Arc<Mutex<Vec<(Option<Checkpoint>, Arc<Baseline>)>>>,
 }
 
 pub(crate) fn entity(name: &str, bytes: usize) -> Entity {
@@ -28,12 +35,33 @@ pub(crate) fn entity(name: &str, bytes: usize) -> Entity {
 
 impl Fake {
     pub(crate) fn new(entities: Vec<Entity>) -> Self {
-        Self { entities, steps: None, fails: None, failures: Vec::new(), panics: false }
+        Self {
+            entities,
+            at_once: 1,
+            steps: None,
+            conditional: false,
+            refuses_checkpoints: false,
+            fails: None,
+            failures: Vec::new(),
+            panics: false,
+            readings: Arc::default(),
+        }
     }
 
     pub(crate) fn stepped(entities: Vec<Entity>) -> (Self, Arc<Semaphore>) {
+        Self::new(entities).stepping()
+    }
+
+    pub(crate) fn stepping(self) -> (Self, Arc<Semaphore>) {
         let steps = Arc::new(Semaphore::new(0));
-        (Self { steps: Some(steps.clone()), ..Self::new(entities) }, steps)
+        (Self { steps: Some(steps.clone()), ..self }, steps)
+    }
+
+    fn seen(&self, entity: &Entity, baseline: &Baseline) -> Entity {
+        let hash = entity.content_hash();
+        let is_known = baseline.0.get(&entity.fqn).is_some_and(|old| old.content_hash == hash);
+        let content = if self.conditional && is_known { Content::Unchanged(hash) } else { entity.content.clone() };
+        Entity { content, ..entity.clone() }
     }
 }
 
@@ -41,15 +69,25 @@ impl Fake {
 impl Source for Fake {
     async fn extract(&self, extraction: Extraction, sink: &mut dyn EntitySink) -> Result<Report, SourceError> {
         assert!(!self.panics, "as the test wants it");
+        self.readings.lock().unwrap().push((extraction.start.clone(), Arc::clone(&extraction.baseline)));
+        let mut done = 0;
+        if let Some(Checkpoint(start)) = &extraction.start {
+            if self.refuses_checkpoints {
+                return Err(SourceError::new(Reason::CheckpointUnusable, "the org has changed"));
+            }
+            done = std::str::from_utf8(start).unwrap().parse().unwrap();
+        }
         sink.notice(Notice { severity: Severity::Info, code: "login_succeeded", text: "logged in".to_owned() });
-        for (index, entity) in self.entities.iter().enumerate() {
+        for entities in self.entities[done..].chunks(self.at_once) {
             if let Some(steps) = &self.steps {
                 steps.acquire().await.expect("the test holds it").forget();
             }
-            let checkpoint = Checkpoint(Bytes::from(index.to_string()));
+            done += entities.len();
+            let checkpoint = Checkpoint(Bytes::from(done.to_string()));
             let closed = |error| SourceError::caused(Reason::SinkClosed, "closed", error);
-            sink.emit(vec![entity.clone()], checkpoint).await.map_err(closed)?;
-            extraction.progress.add_done(1);
+            let seen = entities.iter().map(|entity| self.seen(entity, &extraction.baseline)).collect();
+            sink.emit(seen, checkpoint).await.map_err(closed)?;
+            extraction.progress.add_done(entities.len() as u64);
         }
         if let Some(reason) = self.fails {
             return Err(SourceError::caused(reason, "wrong password", std::io::Error::other("only for the log")));
@@ -62,7 +100,12 @@ impl Source for Fake {
             gone: gone.cloned().collect(),
             failures: self.failures.clone(),
             advice: Vec::new(),
-            summary: Summary { objects: self.entities.len() as u64, requests: 3, ..Summary::default() },
+            summary: Summary {
+                objects: self.entities.len() as u64,
+                requests: 3,
+                requests_left: Some(997),
+                ..Summary::default()
+            },
         })
     }
 

@@ -10,7 +10,7 @@ use crate::digest::{self, Hash};
 use crate::store::rules;
 use crate::store::{
     BaselineEntry, Definition, EnqueueError, EntityBody, EntityRow, Event, Failure, Fault, Granted, Lease, LeaseId,
-    NewDefinition, PendingDeletions, Record, Run, RunId, RunState, Token, Verdict,
+    Listed, NewDefinition, PendingDeletions, Record, Run, RunId, RunState, Token, Verdict,
 };
 
 /// Everything. What is large is behind an [`Arc`], so that a copy is cheap.
@@ -36,6 +36,8 @@ pub(super) struct Pipeline {
 #[derive(Debug, Clone)]
 pub(super) struct RunRow {
     pub(super) run: Run,
+    /// By the agent of the last grant.
+    pub(super) listed: Listed,
     /// The fence of the grant that staged what is staged.
     pub(super) staged_fence: Option<u64>,
     pub(super) next_seq: u64,
@@ -53,6 +55,7 @@ pub(super) struct Entity {
     pub(super) columns: u64,
     pub(super) foreign_keys: Vec<String>,
     pub(super) run_id: RunId,
+    pub(super) memo: Bytes,
     pub(super) body: Bytes,
 }
 
@@ -184,6 +187,7 @@ impl State {
         let run_id = run.run_id;
         let row = RunRow {
             run,
+            listed: Listed::default(),
             staged_fence: None,
             next_seq: 0,
             digest: digest::EMPTY,
@@ -204,7 +208,14 @@ impl State {
             .filter(move |run| pipeline.is_none_or(|pipeline| run.pipeline == pipeline))
     }
 
-    pub(super) fn grant(&mut self, run_id: RunId, version: u64, agent: &str, now: Timestamp) -> Option<Granted> {
+    pub(super) fn grant(
+        &mut self,
+        run_id: RunId,
+        version: u64,
+        agent: &str,
+        listed: Listed,
+        now: Timestamp,
+    ) -> Option<Granted> {
         let name = self.runs.get(&run_id).filter(|row| row.run.state == RunState::Queued)?.run.pipeline.clone();
         if self.runs.values().any(|row| row.run.pipeline == name && row.run.state.is_active()) {
             return None;
@@ -216,6 +227,7 @@ impl State {
         }
         pipeline.fence += 1;
         let row = Arc::make_mut(self.runs.get_mut(&run_id)?);
+        row.listed = listed;
         let lease = Lease { fence: pipeline.fence, lease_id: LeaseId::random(), renewals: 0 };
         let run = &mut row.run;
         run.state = RunState::Granted;
@@ -240,6 +252,7 @@ impl State {
                 kind: entity.kind.clone(),
                 fqn: fqn.clone(),
                 content_hash: entity.content_hash,
+                memo: entity.memo.clone(),
             })
             .collect()
     }
@@ -308,6 +321,7 @@ impl Entity {
             columns: content.columns,
             foreign_keys: content.foreign_keys.clone(),
             run_id,
+            memo: record.memo.clone(),
             body: content.body.clone(),
         })
     }

@@ -97,6 +97,7 @@ impl State {
             digest: row.digest,
             source_position: row.source_position.clone(),
             has_baseline: false,
+            listed: row.listed,
         };
         opened.has_baseline = self.entities.get(&opened.pipeline).is_some_and(|entities| !entities.is_empty());
         Ok(opened)
@@ -174,6 +175,8 @@ impl State {
                 .is_some_and(|now| now.kind == record.kind && now.content_hash == record.content_hash);
             if let Some(entity) = Entity::of(record, row.run.run_id).filter(|_| !same) {
                 current.insert(record.fqn.clone(), entity);
+            } else if let Some(entity) = current.get_mut(&record.fqn) {
+                entity.memo = record.memo.clone();
             }
         }
         for fqn in &plan.delete {

@@ -115,13 +115,23 @@ async fn make_current(db: &mut SqliteConnection, run_id: &str, pipeline: &str) -
     .await
     .map_err(failed(COMMIT))?;
     sqlx::query(
-        "INSERT INTO entity (pipeline, fqn, kind, content_hash, column_count, foreign_keys, run_id, record_id)
-         SELECT ?2, fqn, kind, content_hash, column_count, foreign_keys, run_id, id
+        "INSERT INTO entity (pipeline, fqn, kind, content_hash, column_count, foreign_keys, memo, run_id, record_id)
+         SELECT ?2, fqn, kind, content_hash, column_count, foreign_keys, memo, run_id, id
          FROM record WHERE run_id = ?1 AND has_body = 1
          ON CONFLICT (pipeline, fqn) DO UPDATE SET
              kind = excluded.kind, content_hash = excluded.content_hash, column_count = excluded.column_count,
              foreign_keys = excluded.foreign_keys, run_id = excluded.run_id, record_id = excluded.record_id
          WHERE entity.content_hash <> excluded.content_hash OR entity.kind <> excluded.kind",
+    )
+    .bind(run_id)
+    .bind(pipeline)
+    .execute(&mut *db)
+    .await
+    .map_err(failed(COMMIT))?;
+    // The memo is the last run's, also of what did not change.
+    sqlx::query(
+        "UPDATE entity SET memo = staged.memo FROM record AS staged
+         WHERE staged.run_id = ?1 AND entity.pipeline = ?2 AND entity.fqn = staged.fqn AND entity.memo <> staged.memo",
     )
     .bind(run_id)
     .bind(pipeline)

@@ -14,19 +14,21 @@ pub(super) async fn baseline(
     limit: u32,
 ) -> Result<Vec<BaselineEntry>, StoreError> {
     // An FQN is never empty, so that all of them are greater than ''.
-    let rows =
-        sqlx::query("SELECT kind, fqn, content_hash FROM entity WHERE pipeline = ? AND fqn > ? ORDER BY fqn LIMIT ?")
-            .bind(pipeline)
-            .bind(after.unwrap_or_default())
-            .bind(limit)
-            .fetch_all(db)
-            .await
-            .map_err(failed("read the baseline"))?;
+    let rows = sqlx::query(
+        "SELECT kind, fqn, content_hash, memo FROM entity WHERE pipeline = ? AND fqn > ? ORDER BY fqn LIMIT ?",
+    )
+    .bind(pipeline)
+    .bind(after.unwrap_or_default())
+    .bind(limit)
+    .fetch_all(db)
+    .await
+    .map_err(failed("read the baseline"))?;
     let entry = |row| {
         Ok(BaselineEntry {
             kind: column(row, "kind")?,
             fqn: column(row, "fqn")?,
             content_hash: hash(row, "content_hash")?,
+            memo: column::<Vec<u8>>(row, "memo")?.into(),
         })
     };
     rows.iter().map(entry).collect()

@@ -6,11 +6,13 @@ use bytes::Bytes;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row as _, Sqlite, SqliteConnection};
 
-use super::rows::{column, hash, list_text, number, signed};
+use super::rows::{column, flag, hash, list_text, number, signed};
 use super::{failed, runs};
 use crate::digest::{self, Hash};
 use crate::store::rules::{self, BatchContext, BatchPlan, Head, Standing};
-use crate::store::{Applied, Batch, Event, MAX_EVENTS, Opened, Record, Refusal, Run, StoreError, WriteError, Writer};
+use crate::store::{
+    Applied, Batch, Event, Listed, MAX_EVENTS, Opened, Record, Refusal, Run, StoreError, WriteError, Writer,
+};
 
 const WRITE: &str = "write a batch";
 
@@ -25,12 +27,13 @@ pub(super) struct Staged {
     pub(super) next_seq: u64,
     pub(super) digest: Hash,
     pub(super) source_position: Bytes,
+    listed: Listed,
 }
 
 /// Checks the writer and reads what its run has staged.
 pub(super) async fn staged(db: &mut SqliteConnection, writer: &Writer) -> Result<Staged, WriteError> {
     let (standing, run) = runs::standing(db, writer).await??;
-    let row = sqlx::query("SELECT staged_fence, next_seq, digest, source_position FROM run WHERE run_id = ?")
+    let row = sqlx::query("SELECT staged_fence, next_seq, digest, source_position, memos FROM run WHERE run_id = ?")
         .bind(run.run_id.to_string())
         .fetch_one(&mut *db)
         .await
@@ -43,6 +46,7 @@ pub(super) async fn staged(db: &mut SqliteConnection, writer: &Writer) -> Result
         next_seq: number(&row, "next_seq")?,
         digest: hash(&row, "digest")?,
         source_position: column::<Vec<u8>>(&row, "source_position")?.into(),
+        listed: Listed { memos: flag(&row, "memos")? },
     })
 }
 
@@ -83,6 +87,7 @@ pub(super) async fn open(db: &mut SqliteConnection, writer: &Writer) -> Result<O
         digest: staged.digest,
         source_position: staged.source_position,
         has_baseline: baseline.try_get(0).map_err(failed(OPEN))?,
+        listed: staged.listed,
     })
 }
 
@@ -188,7 +193,7 @@ fn head(row: &SqliteRow) -> Result<Head, StoreError> {
 
 async fn insert_records(db: &mut SqliteConnection, run_id: &str, records: &[Record]) -> Result<(), StoreError> {
     let mut insert = QueryBuilder::new(
-        "INSERT INTO record (run_id, seq, kind, fqn, content_hash, column_count, foreign_keys, has_body, body) ",
+        "INSERT INTO record (run_id, seq, kind, fqn, content_hash, column_count, foreign_keys, memo, has_body, body) ",
     );
     insert.push_values(records, |mut row, record| {
         let content = record.content.as_ref();
@@ -199,6 +204,7 @@ async fn insert_records(db: &mut SqliteConnection, run_id: &str, records: &[Reco
             .push_bind(record.content_hash.as_slice())
             .push_bind(signed(content.map_or(0, |content| content.columns)))
             .push_bind(list_text(content.map_or(&[], |content| &content.foreign_keys)))
+            .push_bind(record.memo.as_ref())
             .push_bind(content.is_some())
             .push_bind(content.map(|content| content.body.as_ref()));
     });

@@ -8,7 +8,7 @@ use super::{failed, push};
 use crate::digest;
 use crate::store::rules::{self, Standing};
 use crate::store::{
-    Ending, EnqueueError, Granted, Lease, LeaseId, Refusal, Run, RunId, RunState, StoreError, Token, Writer,
+    Ending, EnqueueError, Granted, Lease, LeaseId, Listed, Refusal, Run, RunId, RunState, StoreError, Token, Writer,
 };
 
 const QUEUE: &str = "queue a run";
@@ -138,6 +138,7 @@ pub(super) async fn grant(
     run_id: RunId,
     version: u64,
     agent: &str,
+    listed: Listed,
     now: Timestamp,
 ) -> Result<Option<Granted>, StoreError> {
     const GRANT: &str = "grant a run";
@@ -156,12 +157,13 @@ pub(super) async fn grant(
     let Some(granted) = granted else { return Ok(None) };
     let token = Token { run_id, fence: number(&granted, "fence")?, lease_id: LeaseId::random() };
     let row = sqlx::query(
-        "UPDATE run SET state = 'granted', attempt = attempt + 1, definition_version = ?, agent = ?, fence = ?,
+        "UPDATE run SET state = 'granted', attempt = attempt + 1, definition_version = ?, agent = ?, memos = ?, fence = ?,
              lease_id = ?, renewals = 0, reason = NULL, detail = NULL, started_at = COALESCE(started_at, ?)
          WHERE run_id = ? RETURNING attempt, full_read",
     )
     .bind(signed(version))
     .bind(agent)
+    .bind(listed.memos)
     .bind(signed(token.fence))
     .bind(token.lease_id.0.as_slice())
     .bind(now.as_millisecond())

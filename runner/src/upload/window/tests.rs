@@ -1,7 +1,5 @@
 //! The window against a small model of the control plane.
 
-use std::collections::BTreeSet;
-
 use proptest::prelude::*;
 
 use super::*;
@@ -12,7 +10,8 @@ fn record(name: &str, body: &[u8], is_unchanged: bool) -> Record {
         kind: "table",
         fqn: name.to_owned(),
         content_hash: blake3::hash(body).into(),
-        body: Bytes::copy_from_slice(body),
+        body: Some(Bytes::copy_from_slice(body)),
+        memo: Bytes::new(),
         is_unchanged,
     }
 }
@@ -147,13 +146,63 @@ fn a_new_stream_goes_on_inside_the_window_and_nowhere_else() {
     assert!(window.is_waiting());
 }
 
+#[test]
+fn a_body_that_was_never_made_is_missing_and_nothing_is_sent_again() {
+    let mut window = Window::new(8 << 20);
+    let unmade = |name: &str| Record { body: None, ..record(name, b"{}", true) };
+    window.push(record("a", b"{}", true), Some(Bytes::from_static(b"1")));
+    window.push(unmade("b"), None);
+    window.push(unmade("c"), None);
+    window.next_batch().unwrap();
+    assert_eq!(window.body_needed(&[0, 2]).unwrap(), ["c"]);
+    assert_eq!(window.next_batch(), None);
+    window.ack(2).unwrap();
+    assert_eq!(window.go_back_to_durable(), HashSet::from(["b".to_owned()]), "durable after the last place");
+    assert_eq!(window.durable_position(), Some(Bytes::from_static(b"1")));
+    assert_eq!((window.base(), window.end(), window.held), (2, 2, 0));
+}
+
+#[test]
+fn a_memo_counts_in_the_window_and_on_the_wire() {
+    let mut remembered = record("a", b"{}", true);
+    let (held, wire) = (remembered.held_bytes(), remembered.wire_bytes());
+    remembered.memo = Bytes::from(vec![0; 512]);
+    assert_eq!((remembered.held_bytes(), remembered.wire_bytes()), (held + 512, wire + 512));
+}
+
+/// What a source says of an entity.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Claim {
+    Changed,
+    Unchanged,
+    /// Unchanged, and no body was made.
+    Unmade,
+}
+
+#[derive(Debug, Clone)]
+struct Listed {
+    bytes: usize,
+    claim: Claim,
+    /// The last of what is emitted at once.
+    ends: bool,
+    /// The control plane does not take it as unchanged.
+    refused: bool,
+}
+
+fn listed() -> impl Strategy<Value = Listed> {
+    let claim = prop_oneof![Just(Claim::Changed), Just(Claim::Unchanged), Just(Claim::Unmade)];
+    (0..700_000_usize, claim, any::<bool>(), any::<bool>()).prop_map(|(bytes, claim, ends, refused)| Listed {
+        bytes,
+        claim,
+        ends,
+        refused,
+    })
+}
+
 /// What a schedule does.
 #[derive(Debug, Clone)]
 enum Action {
-    Push {
-        bytes: usize,
-        unchanged: bool,
-    },
+    Push,
     Send {
         flush: bool,
     },
@@ -165,54 +214,79 @@ enum Action {
 
 fn action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        4 => (0..700_000_usize, any::<bool>()).prop_map(|(bytes, unchanged)| Action::Push { bytes, unchanged }),
+        4 => Just(Action::Push),
         3 => any::<bool>().prop_map(|flush| Action::Send { flush }),
         3 => (0..4_usize).prop_map(Action::Take),
         1 => Just(Action::Break),
     ]
 }
 
-/// The control plane, as far as a window sees it.
-#[derive(Default)]
+/// The source, the window, and the control plane as far as a window sees it.
 struct Model {
+    source: Vec<Listed>,
+    /// The next one that the source emits.
+    cursor: usize,
+    /// What it emits a second time.
+    repeated: HashSet<String>,
+    window: Window,
     applied: Vec<(String, [u8; 32])>,
-    digest: Option<Digest>,
-    /// Names whose unchanged record is not accepted.
-    wants_body: BTreeSet<String>,
+    digest: Digest,
     wire: VecDeque<Batch>,
 }
 
 impl Model {
-    fn digest(&self) -> Digest {
-        self.digest.unwrap_or(Digest::EMPTY)
-    }
-
     fn next_seq(&self) -> u64 {
         self.applied.len() as u64
     }
 
-    /// Applies the oldest batch under way, or answers which bodies it needs.
-    fn take_one(&mut self) -> Result<(), Vec<u64>> {
-        let Some(batch) = self.wire.pop_front() else { return Ok(()) };
+    fn push(&mut self) {
+        let Some(listed) = self.source.get(self.cursor).cloned() else { return };
+        let name = self.cursor.to_string();
+        let mut record = record(&name, &vec![7; listed.bytes], listed.claim != Claim::Changed);
+        if listed.claim == Claim::Unmade {
+            record.body = None;
+        }
+        if !self.window.has_room(record.held_bytes()) {
+            return;
+        }
+        self.cursor += 1;
+        if !self.repeated.remove(&name) {
+            self.window.push(record, listed.ends.then(|| Bytes::from(self.cursor.to_string())));
+        }
+    }
+
+    /// The control plane applies the oldest batch under way, or says which bodies it needs.
+    fn take_one(&mut self) {
+        let Some(batch) = self.wire.pop_front() else { return };
         assert_eq!(batch.records[0].seq, self.next_seq(), "batches arrive without gap or repetition");
-        let needed: Vec<u64> = batch
-            .records
-            .iter()
-            .filter(|record| record.is_unchanged && self.wants_body.contains(&record.fqn))
-            .map(|record| record.seq)
-            .collect();
+        let refused =
+            |record: &&Record| record.is_unchanged && self.source[record.fqn.parse::<usize>().unwrap()].refused;
+        let needed: Vec<u64> = batch.records.iter().filter(refused).map(|record| record.seq).collect();
         if !needed.is_empty() {
             self.wire.clear();
-            return Err(needed);
+            let missing = self.window.body_needed(&needed).unwrap();
+            if !missing.is_empty() {
+                self.read_again(&missing);
+            }
+            return;
         }
         for record in batch.records {
             assert_eq!(record.seq, self.next_seq());
-            let mut digest = self.digest();
-            digest.roll(&record);
-            self.digest = Some(digest);
+            self.digest.roll(&record);
             self.applied.push((record.fqn, record.content_hash));
         }
-        Ok(())
+        self.window.ack(self.next_seq()).unwrap();
+    }
+
+    /// The source begins at the durable place, and makes what is missing.
+    fn read_again(&mut self, missing: &[String]) {
+        for name in missing {
+            self.source[name.parse::<usize>().unwrap()].claim = Claim::Changed;
+        }
+        self.window.reopen(self.next_seq(), self.digest).unwrap();
+        self.repeated = self.window.go_back_to_durable();
+        let place = self.window.durable_position();
+        self.cursor = place.map_or(0, |place| std::str::from_utf8(&place).unwrap().parse().unwrap());
     }
 }
 
@@ -222,58 +296,50 @@ proptest! {
     #[test]
     fn whatever_happens_each_record_is_applied_once_in_order_and_both_digests_agree(
         limit in 100_000..4_000_000_usize,
+        source in proptest::collection::vec(listed(), 1..60),
         actions in proptest::collection::vec(action(), 1..120),
     ) {
-        let body = vec![7; 700_000];
-        let mut window = Window::new(limit);
-        let mut model = Model::default();
-        let mut pushed = Vec::new();
-        let settle = |window: &mut Window, model: &mut Model, batches: usize| {
-            for _ in 0..batches {
-                match model.take_one() {
-                    Ok(()) => window.ack(model.next_seq()).unwrap(),
-                    Err(needed) => window.body_needed(&needed).unwrap(),
-                }
-            }
+        let mut model = Model {
+            source,
+            cursor: 0,
+            repeated: HashSet::new(),
+            window: Window::new(limit),
+            applied: Vec::new(),
+            digest: Digest::EMPTY,
+            wire: VecDeque::new(),
         };
         for action in actions {
             match action {
-                Action::Push { bytes, unchanged } => {
-                    let name = pushed.len().to_string();
-                    let record = record(&name, &body[..bytes], unchanged);
-                    if !window.has_room(record.held_bytes()) {
-                        continue;
-                    }
-                    if bytes % 3 == 0 {
-                        model.wants_body.insert(name.clone());
-                    }
-                    pushed.push((name, record.content_hash));
-                    window.push(record, None);
-                }
-                Action::Send { flush } => if window.has_batch(flush) {
-                    let batch = window.next_batch().unwrap();
+                Action::Push => model.push(),
+                Action::Send { flush } => if model.window.has_batch(flush) {
+                    let batch = model.window.next_batch().unwrap();
                     let bytes: usize = batch.records.iter().map(Record::wire_bytes).sum();
                     prop_assert!(batch.records.len() == 1 || bytes <= BATCH);
                     model.wire.push_back(batch);
                 },
-                Action::Take(batches) => settle(&mut window, &mut model, batches),
+                Action::Take(batches) => (0..batches).for_each(|_| model.take_one()),
                 Action::Break => {
                     model.wire.clear();
-                    window.reopen(model.next_seq(), model.digest()).unwrap();
+                    model.window.reopen(model.next_seq(), model.digest).unwrap();
                 }
             }
-            prop_assert!(window.held <= limit || window.records.len() == 1);
-            prop_assert_eq!(window.in_flight.iter().sum::<usize>(), window.sent);
+            prop_assert!(model.window.held <= limit || model.window.records.len() == 1);
+            prop_assert_eq!(model.window.in_flight.iter().sum::<usize>(), model.window.sent);
         }
-        while !window.is_empty() {
-            while let Some(batch) = window.next_batch() {
+        while model.cursor < model.source.len() || !model.window.is_empty() {
+            model.push();
+            while let Some(batch) = model.window.next_batch() {
                 model.wire.push_back(batch);
             }
-            settle(&mut window, &mut model, 1);
+            model.take_one();
         }
-        prop_assert_eq!(&model.applied, &pushed);
-        prop_assert_eq!(window.digest(), model.digest());
-        prop_assert_eq!(window.held, 0);
-        prop_assert_eq!(window.unsent_wire_bytes, 0);
+        let expected: Vec<_> = (0..).zip(&model.source)
+            .map(|(index, listed): (usize, _)| (index.to_string(), blake3::hash(&vec![7; listed.bytes]).into())).collect();
+        prop_assert_eq!(&model.applied, &expected);
+        prop_assert_eq!(model.window.digest(), model.digest);
+        prop_assert_eq!(model.window.held, 0);
+        prop_assert_eq!(model.window.unsent_wire_bytes, 0);
+        let with_body = model.source.iter().filter(|listed| listed.claim == Claim::Changed || listed.refused).count();
+        prop_assert_eq!(model.window.bodies(), with_body as u64);
     }
 }
