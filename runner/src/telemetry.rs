@@ -4,7 +4,11 @@ use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Span, info_span};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, fmt as lines, registry};
 
 use crate::config::{Log, LogFormat};
 
@@ -32,16 +36,30 @@ impl fmt::Display for Chain<'_> {
 /// # Errors
 /// A level that does not parse, or a second start.
 pub(crate) fn start(log: &Log) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&log.level).map_err(TelemetryError::Level)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match log.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let level = EnvFilter::try_new(&log.level).map_err(TelemetryError::Level)?;
+    // What other crates have to say is asked for by `log.level` only.
+    let verbose = EnvFilter::new(format!("{VERBOSE}[run]=debug"))
+        .and(filter_fn(|metadata| metadata.target().starts_with("hybrid_runner")));
+    let filter = level.or(verbose);
+    let layer = lines::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
+    let layer = match log.format {
+        LogFormat::Text => layer.with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+    };
+    registry().with(layer).try_init().map_err(TelemetryError::Started)
+}
+
+/// The target of the span of a run that is logged from DEBUG on.
+const VERBOSE: &str = "hybrid_runner::verbose";
+
+/// The span of a run. A verbose one is logged from DEBUG on, whatever the log's own level is, as far as it is this
+/// product that speaks.
+pub(crate) fn run_span(is_verbose: bool, run_id: &str, pipeline: &str) -> Span {
+    if is_verbose {
+        info_span!(target: VERBOSE, "run", %run_id, %pipeline)
+    } else {
+        info_span!("run", %run_id, %pipeline)
     }
-    .map_err(TelemetryError::Started)
 }
 
 /// Logging could not start.
@@ -52,7 +70,7 @@ pub(crate) enum TelemetryError {
     )]
     Level(#[source] tracing_subscriber::filter::ParseError),
     #[error("the log was started before")]
-    Started(#[source] Box<dyn Error + Send + Sync>),
+    Started(#[source] tracing_subscriber::util::TryInitError),
 }
 
 #[cfg(test)]
