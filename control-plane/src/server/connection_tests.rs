@@ -2,11 +2,14 @@
 
 use std::sync::Arc;
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tracing::info;
 
 use super::Shared;
 use crate::store::{ConnectionTest, StoreError, TestAnswer};
+
+/// How long an agent's answer may be under way when the test's time is over: agents say themselves that it is.
+const UNDER_WAY: SignedDuration = SignedDuration::from_secs(2);
 
 /// Looks at the tests that are not answered.
 pub(super) async fn look(shared: &Shared) -> Result<(), StoreError> {
@@ -32,10 +35,12 @@ pub(super) async fn look(shared: &Shared) -> Result<(), StoreError> {
 
 /// Why a test will have no answer.
 fn hopeless(shared: &Shared, test: &ConnectionTest, now: Timestamp) -> Option<String> {
-    let is_over = test.expires_at <= now;
+    let over = now.duration_since(test.expires_at);
     match &test.agent {
-        Some(agent) if is_over => Some(format!("agent {agent} did not answer in time; its log says how far it came")),
-        None if is_over => Some("no agent took the test in time".to_owned()),
+        Some(agent) if over >= UNDER_WAY => {
+            Some(format!("agent {agent} did not answer in time; its log says how far it came"))
+        }
+        None if !over.is_negative() => Some("no agent took the test in time".to_owned()),
         Some(agent) if !shared.is_testing(test.id) => {
             Some(format!("agent {agent} was asked and its session ended before it answered; test again"))
         }

@@ -161,3 +161,101 @@ pub enum AskError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{MemoryStore, NewDefinition, SqliteStore, Store};
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp::from_second(1_800_000_000 + seconds).unwrap()
+    }
+
+    async fn defined(store: &dyn Store) {
+        let new = NewDefinition {
+            pipeline: "crm".to_owned(),
+            file: "crm.yaml".to_owned(),
+            workflow_json: "{\"source\":1}".to_owned(),
+            source: "salesforce".to_owned(),
+            mark_deleted: true,
+            schedule: None,
+            enabled: false,
+        };
+        store.put_definitions(vec![new], Vec::new(), at(0)).await.unwrap();
+    }
+
+    fn steps() -> TestAnswer {
+        TestAnswer::Steps(vec![TestStep {
+            name: "CheckAccess".to_owned(),
+            mandatory: true,
+            passed: false,
+            status: TestStatus::Failed,
+            reason: Some("AUTH_FAILED".to_owned()),
+            message: "no".to_owned(),
+            remediation: Some("change it".to_owned()),
+        }])
+    }
+
+    async fn on_each(promise: impl AsyncFn(&dyn Store)) {
+        let memory = MemoryStore::new();
+        defined(&memory).await;
+        promise(&memory).await;
+        let folder = tempfile::tempdir().unwrap();
+        let sqlite = SqliteStore::open(&folder.path().join("store.db")).await.unwrap();
+        defined(&sqlite).await;
+        promise(&sqlite).await;
+        sqlite.close().await;
+    }
+
+    #[tokio::test]
+    async fn a_test_is_taken_once_and_answered_once_by_who_took_it() {
+        on_each(async |store| {
+            let id = store.ask_test("crm", at(60), at(0)).await.unwrap();
+            let open = store.open_tests().await.unwrap();
+            assert_eq!((open.len(), open[0].id, open[0].source.as_str()), (1, id, "salesforce"));
+            assert_eq!((open[0].workflow_json.as_str(), open[0].expires_at), ("{\"source\":1}", at(60)));
+            assert!(!store.answer_test(id, Some("west"), steps()).await.unwrap(), "nobody took it");
+            assert!(store.take_test(id, "west").await.unwrap());
+            assert!(!store.take_test(id, "east").await.unwrap());
+            assert!(!store.answer_test(id, Some("east"), steps()).await.unwrap());
+            assert!(store.answer_test(id, Some("west"), steps()).await.unwrap());
+            assert!(!store.answer_test(id, None, TestAnswer::Failed("late".to_owned())).await.unwrap());
+            let test = store.test(id).await.unwrap().unwrap();
+            assert_eq!((test.agent.as_deref(), test.answer), (Some("west"), Some(steps())));
+            assert!(store.open_tests().await.unwrap().is_empty());
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn the_control_plane_may_answer_what_nobody_took_and_nobody_takes_it_then() {
+        on_each(async |store| {
+            let id = store.ask_test("crm", at(60), at(0)).await.unwrap();
+            let failed = TestAnswer::Failed("no agent".to_owned());
+            assert!(store.answer_test(id, None, failed.clone()).await.unwrap());
+            assert!(!store.take_test(id, "west").await.unwrap());
+            assert_eq!(store.test(id).await.unwrap().unwrap().answer, Some(failed));
+        })
+        .await;
+    }
+
+    #[tokio::test]
+    async fn unknown_pipelines_and_too_many_tests_are_refused_and_old_ones_forgotten() {
+        on_each(async |store| {
+            let unknown = store.ask_test("none", at(60), at(0)).await.unwrap_err();
+            assert!(matches!(unknown, AskError::UnknownPipeline { .. }), "{unknown}");
+            let mut first = None;
+            for _ in 0..MAX_OPEN_TESTS {
+                let id = store.ask_test("crm", at(60), at(0)).await.unwrap();
+                first.get_or_insert(id);
+            }
+            assert!(matches!(store.ask_test("crm", at(60), at(0)).await.unwrap_err(), AskError::TooMany));
+            let kept = at(60).checked_add(KEPT).unwrap();
+            assert!(matches!(store.ask_test("crm", kept, kept).await.unwrap_err(), AskError::TooMany));
+            let later = kept.checked_add(SignedDuration::from_secs(1)).unwrap();
+            store.ask_test("crm", later, later).await.unwrap();
+            assert_eq!(store.test(first.unwrap()).await.unwrap(), None);
+        })
+        .await;
+    }
+}
