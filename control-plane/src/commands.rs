@@ -9,6 +9,7 @@ mod pipelines;
 mod run;
 mod runs;
 mod serve;
+mod test_connection;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -41,6 +42,8 @@ enum Command {
     Export(export::Arguments),
     /// Ask for a run of a pipeline
     Run(run::Arguments),
+    /// Have an agent look whether a pipeline's source can be read, step by step
+    TestConnection(test_connection::Arguments),
     /// Manage the agents that may connect
     #[command(subcommand)]
     Agent(agent::Command),
@@ -95,6 +98,7 @@ pub async fn main(cli: Cli) -> ExitCode {
         Command::Entities(arguments) => entities::run(&arguments).await,
         Command::Export(arguments) => export::run(&arguments).await,
         Command::Run(arguments) => run::run(&arguments).await,
+        Command::TestConnection(arguments) => test_connection::run(&arguments).await,
         Command::Agent(command) => agent::run(command).await,
         Command::Deletions(command) => deletions::run(command).await,
     };

@@ -4,13 +4,14 @@
 //! run ─┬─ accept    TLS handshakes ──▶ connections
 //!      ├─ grpc      sessions and pushes, each a future of its own response stream
 //!      ├─ folder    pipelines and agents, once a second
-//!      └─ dispatch  open runs, leases, schedules; on every change and twice a second
+//!      └─ dispatch  open runs, leases, schedules, connection tests; on every change and twice a second
 //! ```
 //!
 //! Any of them ending by itself ends the control plane. `stop` drains: no new connection, streams end between two
 //! transactions, and after 10 s what is left is dropped, which loses nothing that was acknowledged.
 
 mod accept;
+mod connection_tests;
 mod dispatch;
 mod folder;
 mod handle;

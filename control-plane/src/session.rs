@@ -22,11 +22,14 @@ use self::incoming::Incoming;
 use self::machine::{Effect, Input, Machine};
 use crate::lease::{RUN_TIMEOUT, START_TIMEOUT};
 use crate::server::{Problem, Responses, SessionGuard, SessionInfo, Shared, internal};
-use crate::store::{Ending, Event, Granted, Listed, Run, RunState, StoreError, Token, Verdict, Writer};
+use crate::store::{
+    ConnectionTest, Ending, Event, Granted, Listed, Run, RunState, StoreError, TestAnswer, TestId, TestStatus,
+    TestStep, Token, Verdict, Writer,
+};
 use crate::wire;
 
 /// What this control plane can do beyond the base.
-const CAPABILITIES: [&str; 2] = ["zstd", MEMOS];
+const CAPABILITIES: [&str; 3] = ["zstd", MEMOS, "test_connection"];
 
 /// Records and the baseline carry memos when both sides list it.
 const MEMOS: &str = "memos";
@@ -49,6 +52,7 @@ pub(crate) async fn run(
 ) -> Result<(), Problem> {
     let mut definitions = shared.definitions.subscribe();
     let mut runs = shared.open_runs.subscribe();
+    let mut tests = shared.tests.subscribe();
     let drain = shared.drain.clone();
     let mut machine = Machine::new(Instant::now(), shared.lease.heartbeat);
     let mut driver = Driver { shared, agent, responses, listed: Listed::default(), entered: None };
@@ -61,11 +65,12 @@ pub(crate) async fn run(
                 Some(incoming) => Input::Message(incoming),
                 None => return Ok(()),
             },
-            // Both senders live as long as this.
+            // The senders live as long as this.
             _ = definitions.changed(), if machine.is_open() => {
                 Input::Definitions(definitions.borrow_and_update().clone())
             }
             _ = runs.changed(), if machine.is_open() => Input::Runs(runs.borrow_and_update().clone()),
+            _ = tests.changed(), if machine.is_open() => Input::Tests(tests.borrow_and_update().clone()),
             () = tokio::time::sleep_until(machine.deadline()) => Input::Tick,
         };
         let mut inputs = vec![input];
@@ -77,6 +82,7 @@ pub(crate) async fn run(
         if driver.welcomed() {
             definitions.mark_changed();
             runs.mark_changed();
+            tests.mark_changed();
         }
     }
 }
@@ -144,6 +150,8 @@ impl Driver {
             Effect::Renew { id, renewals } => self.renew(id, renewals).await,
             Effect::Release(release) => self.release(release).await,
             Effect::SaveEvent(event) => self.save_event(event).await,
+            Effect::Test(test) => self.test(test).await,
+            Effect::SaveAnswer { id, steps } => self.save_answer(id, steps).await,
             Effect::LookInto(token) => self.look_into(token).await,
         };
         performed.map_err(|error| internal(&error))
@@ -170,6 +178,8 @@ impl Driver {
             agent: self.agent.clone(),
             agent_version: hello.agent_version,
             instance_id: hello.instance_id.to_vec(),
+            sources: hello.sources,
+            tests_connections: hello.tests_connections,
         };
         self.entered = Some((self.shared.enter(info), true));
         let resumed = hello.held.into_iter().filter(|token| resumed.contains(&token.run_id)).collect();
@@ -258,6 +268,41 @@ impl Driver {
             text: event.text,
         };
         self.shared.store.add_event(&writer, event).await?;
+        self.shared.changed();
+        Ok(None)
+    }
+
+    /// Whoever takes a test first answers it. It is this session's before it is taken: a test that was taken by nobody
+    /// who is there would be given up.
+    async fn test(&self, test: ConnectionTest) -> Result<Option<Input>, StoreError> {
+        let Some((session, _)) = &self.entered else { return Ok(None) };
+        let ConnectionTest { id, pipeline, workflow_json, expires_at, .. } = test;
+        session.begin_test(id);
+        match self.shared.store.take_test(id, &self.agent).await {
+            Ok(true) => {}
+            other => {
+                session.end_test(id);
+                return other.map(|_| None);
+            }
+        }
+        info!(pipeline, test_id = %id, "connection test sent");
+        let left = expires_at.duration_since(self.shared.clock.now());
+        self.send(session_response::Message::TestConnection(v1::TestConnection {
+            request_id: id.to_string(),
+            workflow_json,
+            timeout: Some(wire::duration(Duration::try_from(left).unwrap_or_default())),
+        }))
+        .await;
+        Ok(Some(Input::Testing(id)))
+    }
+
+    async fn save_answer(&self, id: TestId, steps: Vec<TestStep>) -> Result<Option<Input>, StoreError> {
+        let failed = steps.iter().filter(|step| step.status == TestStatus::Failed).count();
+        info!(test_id = %id, steps = steps.len(), failed, "connection test answered");
+        self.shared.store.answer_test(id, Some(&self.agent), TestAnswer::Steps(steps)).await?;
+        if let Some((session, _)) = &self.entered {
+            session.end_test(id);
+        }
         self.shared.changed();
         Ok(None)
     }

@@ -11,6 +11,7 @@
 //! - What is staged becomes current at the commit, all of it, or never. Bodies are not copied: an entity points to its
 //!   record, and an unchanged entity keeps its old pointer.
 
+mod connection_tests;
 mod content;
 mod memory;
 mod rules;
@@ -20,6 +21,9 @@ mod types;
 use async_trait::async_trait;
 use jiff::Timestamp;
 
+pub use connection_tests::{
+    AskError, ConnectionTest, ConnectionTests, KEPT, MAX_OPEN_TESTS, TestAnswer, TestId, TestStatus, TestStep,
+};
 pub use content::{
     Applied, BaselineEntry, Batch, Content, EntityBody, EntityRow, Eof, Event, Failure, Opened, PendingDeletions,
     Record,
@@ -39,7 +43,7 @@ pub const MAX_FINAL_RUNS: u32 = 500;
 
 /// The durable state of a control plane.
 #[async_trait]
-pub trait Store: Send + Sync + std::fmt::Debug {
+pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
     /// Makes the stored pipelines those of the folder. A pipeline whose file is among the faults stays as it was; any
     /// other that is absent is removed. A changed workflow gets the next version. Runs of what was removed or disabled
     /// are cancelled, queued ones too, and their leases end.

@@ -2,12 +2,14 @@
 //!
 //! ```text
 //! Agent::run ── owns ──▶ session (one task, one session after the other)
-//!             └─ owns ──▶ runs (a task each, at most `slots`)
+//!             ├─ owns ──▶ runs (a task each, at most `slots`)
+//!             └─ owns ──▶ connection tests (a task each, at most two)
 //! ```
 //!
 //! Everything that happens comes to the one loop here as an input; nothing here waits but the loop. What is to be said
 //! to the control plane waits in an outbox until the session takes it: session and agent can never wait for each other.
 
+mod connection_tests;
 mod supervisor;
 
 use std::sync::Arc;
@@ -110,6 +112,7 @@ impl Agent {
                 () = stop.cancelled(), if !supervisor.is_stopping() => Input::Stop,
                 event = events.recv() => Input::Session(event),
                 Some(ended) = supervisor.runs.join_next_with_id() => Input::Ended(ended),
+                Some(tested) = supervisor.tests.running.join_next_with_id() => Input::Tested(tested),
                 Some((run_id, notice)) = notices.recv() => Input::Noticed(run_id, notice),
                 permit = commands.reserve(), if !supervisor.outbox.is_empty() => Input::Room(permit.ok()),
                 ended = tasks.join_next() => Input::SessionGone(ended.and_then(Result::err)),
@@ -121,6 +124,7 @@ impl Agent {
                 Input::Session(None) => return Err(AgentError::SessionTask(None)),
                 Input::SessionGone(error) => return Err(AgentError::SessionTask(error)),
                 Input::Ended(ended) => supervisor.on_ended(ended),
+                Input::Tested(tested) => supervisor.on_tested(tested),
                 Input::Noticed(run_id, notice) => supervisor.on_notice(&run_id, notice),
                 Input::Room(permit) => {
                     if let (Some(permit), Some(command)) = (permit, supervisor.outbox.pop_front()) {
@@ -140,6 +144,7 @@ enum Input<'a> {
     Session(Option<Event>),
     SessionGone(Option<tokio::task::JoinError>),
     Ended(supervisor::RunJoined),
+    Tested(connection_tests::TestJoined),
     Noticed(RunId, Notice),
     Room(Option<mpsc::Permit<'a, Command>>),
     Tick,

@@ -5,6 +5,7 @@
 mod config_schema;
 mod extract;
 mod run;
+mod test_connection;
 
 use std::error::Error;
 use std::ffi::OsString;
@@ -35,6 +36,8 @@ enum Command {
     },
     /// Extract once, without a control plane, from an OpenMetadata workflow file.
     Extract(extract::Arguments),
+    /// Look whether a workflow's source can be read, step by step, and what to change when not.
+    TestConnection(test_connection::Arguments),
     /// About the configuration file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -68,6 +71,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let result = match arguments.command {
         Command::Run { config } => run::run(&config, &environment).map(|()| ExitCode::SUCCESS),
         Command::Extract(arguments) => extract::run(&arguments, &environment),
+        Command::TestConnection(arguments) => test_connection::run(&arguments, &environment),
         Command::Config(ConfigCommand::Schema { config, json }) => {
             config_schema::run(config.as_deref(), json, &environment).map(|()| ExitCode::SUCCESS)
         }

@@ -11,6 +11,13 @@ use hybrid_runner_salesforce::{LocalConfig, SalesforceSource};
 /// Plans a source from a workflow of its kind.
 type Planner = Arc<dyn Fn(&Workflow) -> Result<Arc<dyn Source>, DefinitionError> + Send + Sync>;
 
+/// A definition that can be run.
+pub(crate) struct Plan {
+    pub(crate) source: Arc<dyn Source>,
+    /// Whether its runs are logged from DEBUG on (`workflowConfig.loggerLevel`).
+    pub(crate) is_verbose: bool,
+}
+
 /// The connectors of an agent, by the kind of source (`source.type`, lower case).
 #[derive(Clone)]
 pub struct Connectors(BTreeMap<String, Planner>);
@@ -43,7 +50,7 @@ impl Connectors {
     ///
     /// # Errors
     /// The first thing that is refused.
-    pub(crate) fn plan_json(&self, workflow_json: &str) -> Result<Arc<dyn Source>, DefinitionError> {
+    pub(crate) fn plan_json(&self, workflow_json: &str) -> Result<Plan, DefinitionError> {
         let value = serde_json::from_str(workflow_json).map_err(|error| {
             refused("workflow_json", &format!("is no JSON (line {}, column {})", error.line(), error.column()))
         })?;
@@ -54,14 +61,15 @@ impl Connectors {
     ///
     /// # Errors
     /// The first thing that is refused.
-    pub(crate) fn plan(&self, workflow: &Workflow) -> Result<Arc<dyn Source>, DefinitionError> {
+    pub(crate) fn plan(&self, workflow: &Workflow) -> Result<Plan, DefinitionError> {
         let kind = &workflow.source.kind;
         let planner = self.0.get(kind).ok_or_else(|| DefinitionError {
             reason: Reason::SourceUnknown,
             field: "source.type".to_owned(),
             detail: format!("there is no connector for this kind of source; accepted: {}", self.kinds().join(", ")),
         })?;
-        planner(workflow)
+        let is_verbose = workflow.logger_level.as_deref() == Some("DEBUG");
+        Ok(Plan { source: planner(workflow)?, is_verbose })
     }
 }
 

@@ -24,7 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hybrid_runner_connector::Severity;
+use hybrid_runner_connector::{Severity, Step, StepOutcome};
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
@@ -149,6 +149,59 @@ pub(crate) struct Held {
     pub(crate) progress: RunProgress,
 }
 
+/// A connection that the control plane wants tested.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct TestRequest {
+    pub(crate) request_id: String,
+    pub(crate) workflow_json: String,
+    /// Nobody waits longer for the answer.
+    pub(crate) timeout: Duration,
+}
+
+impl fmt::Debug for TestRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestRequest")
+            .field("request_id", &self.request_id)
+            .field("timeout", &self.timeout)
+            .finish_non_exhaustive()
+    }
+}
+
+/// One step of a connection test, as it is answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct TestStep {
+    pub(crate) name: &'static str,
+    pub(crate) mandatory: bool,
+    pub(crate) outcome: TestOutcome,
+    pub(crate) message: String,
+    pub(crate) remediation: String,
+}
+
+/// How a [`TestStep`] ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum TestOutcome {
+    Passed,
+    Failed(Reason),
+    Skipped,
+}
+
+impl From<Step> for TestStep {
+    fn from(step: Step) -> Self {
+        let outcome = match step.outcome {
+            StepOutcome::Passed => TestOutcome::Passed,
+            StepOutcome::Failed(reason) => TestOutcome::Failed(reason.into()),
+            StepOutcome::Skipped => TestOutcome::Skipped,
+        };
+        Self {
+            name: step.name,
+            mandatory: step.mandatory,
+            outcome,
+            message: step.message,
+            remediation: step.remediation.unwrap_or_default(),
+        }
+    }
+}
+
 /// What the agent wants said. A command of a session that is over is dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
@@ -160,6 +213,8 @@ pub(crate) enum Command {
     Release(Release),
     /// Something that a run's operator wants to see.
     Report(Report),
+    /// The answer to a connection test of this session.
+    Tested { request_id: String, steps: Vec<TestStep> },
 }
 
 /// A lease given back.
@@ -212,6 +267,7 @@ pub(crate) enum Event {
         run_id: RunId,
         reason: Reason,
     },
+    TestAsked(TestRequest),
     /// There is no session; another one follows.
     Ended {
         problem: String,

@@ -4,7 +4,12 @@ use std::error::Error;
 use std::fmt;
 use std::io::IsTerminal as _;
 
-use tracing_subscriber::EnvFilter;
+use tracing::{Span, info_span};
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer, Registry, registry};
 
 use crate::config::{Log, LogFormat};
 
@@ -32,16 +37,38 @@ impl fmt::Display for Chain<'_> {
 /// # Errors
 /// A level that does not parse, or a second start.
 pub(crate) fn start(log: &Log) -> Result<(), TelemetryError> {
-    let filter = EnvFilter::try_new(&log.level).map_err(TelemetryError::Level)?;
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal());
-    match log.format {
-        LogFormat::Text => builder.try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+    let lines = lines(log, std::io::stderr, std::io::stderr().is_terminal())?;
+    registry().with(lines).try_init().map_err(TelemetryError::Started)
+}
+
+/// What writes the lines of the log.
+fn lines<W>(log: &Log, writer: W, ansi: bool) -> Result<impl Layer<Registry>, TelemetryError>
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
+    let level = EnvFilter::try_new(&log.level).map_err(TelemetryError::Level)?;
+    // What other crates have to say is asked for by `log.level` only.
+    let verbose = EnvFilter::new(format!("{VERBOSE}[run]=debug"))
+        .and(filter_fn(|metadata| metadata.target().starts_with("hybrid_runner")));
+    let filter = level.or(verbose);
+    let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
+    Ok(match log.format {
+        LogFormat::Text => layer.with_filter(filter).boxed(),
+        LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+    })
+}
+
+/// The target of the span of a run that is logged from DEBUG on.
+const VERBOSE: &str = "hybrid_runner::verbose";
+
+/// The span of a run. A verbose one is logged from DEBUG on, whatever the log's own level is, as far as it is this
+/// product that speaks.
+pub(crate) fn run_span(is_verbose: bool, run_id: &str, pipeline: &str) -> Span {
+    if is_verbose {
+        info_span!(target: VERBOSE, "run", %run_id, %pipeline)
+    } else {
+        info_span!("run", %run_id, %pipeline)
     }
-    .map_err(TelemetryError::Started)
 }
 
 /// Logging could not start.
@@ -52,7 +79,7 @@ pub(crate) enum TelemetryError {
     )]
     Level(#[source] tracing_subscriber::filter::ParseError),
     #[error("the log was started before")]
-    Started(#[source] Box<dyn Error + Send + Sync>),
+    Started(#[source] tracing_subscriber::util::TryInitError),
 }
 
 #[cfg(test)]
@@ -66,6 +93,48 @@ mod tests {
     #[derive(Debug, thiserror::Error)]
     #[error("read the file: {0}")]
     struct Repeating(#[source] std::io::Error);
+
+    /// What is written, shared.
+    #[derive(Clone, Default)]
+    struct Written(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_verbose_run_is_logged_from_debug_on_and_nothing_else_is() {
+        let written = Written::default();
+        let log = Log { level: "warn".to_owned(), format: LogFormat::Text };
+        let writer = written.clone();
+        let lines = lines(&log, move || writer.clone(), false).unwrap();
+        tracing::subscriber::with_default(registry().with(lines), || {
+            let run = |is_verbose, name: &str| {
+                run_span(is_verbose, "1", "crm").in_scope(|| {
+                    tracing::debug!(target: "hybrid_runner_salesforce::http", "ours of the {name} one");
+                    tracing::debug!(target: "h2::codec", "theirs of the {name} one");
+                    tracing::trace!(target: "hybrid_runner::upload", "detail of the {name} one");
+                });
+            };
+            run(false, "quiet");
+            run(true, "verbose");
+            run(false, "next");
+            tracing::debug!("beside");
+            tracing::warn!("as always");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        assert_eq!(lines.len(), 2, "{text}");
+        assert!(lines[0].contains("run_id=1 pipeline=crm") && lines[0].contains("ours of the verbose one"), "{text}");
+        assert!(lines[1].contains("as always"), "{text}");
+    }
 
     #[test]
     fn a_chain_names_each_cause_once() {

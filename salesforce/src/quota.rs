@@ -147,6 +147,18 @@ impl Quota {
     }
 }
 
+/// Fields that an object has on average, to tell beforehand how many requests a run needs: between the 30 of a bare org
+/// and the 110 of one with many of its own, and three that FieldDefinition has beside those of a describe.
+const FIELDS_AN_OBJECT: u64 = 60 + 3;
+
+/// About how many requests a run over so many objects needs: login, versions, list and limits; 25 describes a call; rows
+/// of FieldDefinition and EntityDefinition, 2,000 a query, five queries a call.
+pub(crate) fn needed(objects: usize) -> u64 {
+    let objects = u64::try_from(objects).unwrap_or(u64::MAX);
+    let queries = objects.saturating_mul(FIELDS_AN_OBJECT).div_ceil(2_000) + objects.div_ceil(2_000);
+    4 + objects.div_ceil(25) + queries.div_ceil(5)
+}
+
 impl State {
     fn estimate(&self) -> Option<Usage> {
         let usage = self.usage?;
@@ -238,6 +250,13 @@ mod tests {
         assert_eq!(quota.left(), Some(60));
         quota.learn(usage(40, 200));
         assert_eq!(quota.left(), Some(160));
+    }
+
+    #[test]
+    fn what_a_run_needs_grows_with_its_objects() {
+        assert_eq!((needed(0), needed(1), needed(25)), (4, 4 + 1 + 1, 4 + 1 + 1));
+        // 63,000 fields are 32 queries, and one of objects: seven calls.
+        assert_eq!(needed(1_000), 4 + 40 + 7);
     }
 
     #[test]

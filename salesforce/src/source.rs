@@ -41,12 +41,11 @@ use hybrid_runner_openmetadata::workflow::Workflow;
 use hybrid_runner_secrets::Stores;
 
 use crate::auth::{Access, Login};
-use crate::composite::MAX_PARTS;
 use crate::config::{Config, Selection};
 use crate::listing::Listing;
 use crate::local::LocalConfig;
 use crate::map::Mapper;
-use crate::quota::Quota;
+use crate::quota::{self, Quota};
 use crate::tooling::{Annotator, Wants};
 use checkpoint::Place;
 use reading::{Reading, Shared, Tally};
@@ -54,9 +53,6 @@ use reading::{Reading, Shared, Tally};
 /// The most calls in flight. Salesforce counts only calls of 20 s and more (25 an org, 5 in a developer org), and a batch
 /// that takes a quarter of that is halved, so this leaves room for others.
 const CONCURRENCY: usize = 16;
-
-/// Fields that an object has on average, custom ones included, to tell beforehand how many requests a run needs.
-const FIELDS_AN_OBJECT: usize = 60;
 
 /// One org, planned from a definition.
 #[derive(Debug, Clone)]
@@ -225,9 +221,7 @@ fn tell(listing: &Listing, selection: &Selection, sink: &mut dyn EntitySink) {
 
 /// Tells what the run is likely to need, and what the org permits.
 fn tell_of_quota(quota: &Quota, objects: usize, sink: &mut dyn EntitySink) {
-    // A query for annotations covers some 2,000 fields, five of them a call; an object has some 30 to 110 fields.
-    let (describes, annotations) = (objects.div_ceil(MAX_PARTS), (objects * FIELDS_AN_OBJECT).div_ceil(10_000));
-    let needed = count(describes + annotations);
+    let needed = quota::needed(objects);
     match quota.permitted() {
         Some(permitted) if permitted < needed => sink.notice(warning(
             "quota_short",

@@ -14,5 +14,6 @@ mod extract;
 mod fencing;
 mod processes;
 mod secrets;
+mod test_connection;
 mod whole_path;
 mod wire;

@@ -1,4 +1,4 @@
-//! Looks at the open runs, ends lost leases and fires schedules.
+//! Looks at the open runs and connection tests, ends lost leases and fires schedules.
 //!
 //! It looks when something changed in this process, and twice a second for what other processes wrote. Sessions are
 //! told by the watch of open runs; they ask the store for grants themselves.
@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use super::{ServeError, Shared};
+use super::{ServeError, Shared, connection_tests};
 use crate::lease::{LeaseWatch, Verdict};
 use crate::schedule::Schedule;
 use crate::store::{Definition, Ending, Run, ScheduleText, StoreError};
@@ -67,7 +67,8 @@ impl Dispatch {
         if changed {
             self.shared.changed();
         }
-        self.end_lost_leases(&runs).await
+        self.end_lost_leases(&runs).await?;
+        connection_tests::look(&self.shared).await
     }
 
     async fn end_lost_leases(&mut self, runs: &[Run]) -> Result<(), StoreError> {

@@ -41,6 +41,10 @@ pub struct SessionInfo {
     pub agent_version: String,
     /// Its process.
     pub instance_id: Vec<u8>,
+    /// The kinds of sources that it has connectors for.
+    pub sources: Vec<String>,
+    /// Whether it tests connections.
+    pub tests_connections: bool,
 }
 
 /// A run cannot be triggered.

@@ -11,7 +11,7 @@ use super::handle::{Progress, SessionInfo};
 use crate::clock::Clock;
 use crate::config::LeaseConfig;
 use crate::identity::Agents;
-use crate::store::{Definition, Run, RunId, Store};
+use crate::store::{ConnectionTest, Definition, Run, RunId, Store, TestId};
 
 /// Shared state. Everything durable is in the store; the rest is what was read from it last, for whoever waits.
 #[derive(Debug)]
@@ -23,6 +23,8 @@ pub(crate) struct Shared {
     pub(crate) definitions: watch::Sender<Arc<Vec<Definition>>>,
     /// Runs that are not final, oldest first.
     pub(crate) open_runs: watch::Sender<Arc<Vec<Run>>>,
+    /// Connection tests that are not answered, oldest first.
+    pub(crate) tests: watch::Sender<Arc<Vec<ConnectionTest>>>,
     /// Grows with every change that somebody may wait for.
     pub(crate) changes: watch::Sender<u64>,
     /// The control plane stops: finish the transaction at hand and end.
@@ -34,6 +36,8 @@ pub(crate) struct Shared {
 struct Live {
     progress: BTreeMap<RunId, Progress>,
     sessions: BTreeMap<u64, SessionInfo>,
+    /// Tests that were sent, by the session that shall answer.
+    tests: BTreeMap<TestId, u64>,
     next_session: u64,
 }
 
@@ -46,6 +50,7 @@ impl Shared {
             agents: watch::Sender::default(),
             definitions: watch::Sender::default(),
             open_runs: watch::Sender::default(),
+            tests: watch::Sender::default(),
             changes: watch::Sender::default(),
             drain: CancellationToken::new(),
             live: Mutex::default(),
@@ -85,6 +90,11 @@ impl Shared {
         SessionGuard { shared: Arc::clone(self), number }
     }
 
+    /// Whether a session of this process is to answer a test.
+    pub(crate) fn is_testing(&self, id: TestId) -> bool {
+        self.with_live(|live| live.tests.contains_key(&id))
+    }
+
     fn with_live<T>(&self, body: impl FnOnce(&mut Live) -> T) -> T {
         body(&mut self.live.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -97,9 +107,24 @@ pub(crate) struct SessionGuard {
     number: u64,
 }
 
+impl SessionGuard {
+    /// The session is to answer a test, until it ends.
+    pub(crate) fn begin_test(&self, id: TestId) {
+        self.shared.with_live(|live| live.tests.insert(id, self.number));
+    }
+
+    /// It has answered, or was not asked after all.
+    pub(crate) fn end_test(&self, id: TestId) {
+        self.shared.with_live(|live| live.tests.retain(|test, number| *test != id || *number != self.number));
+    }
+}
+
 impl Drop for SessionGuard {
     fn drop(&mut self) {
-        self.shared.with_live(|live| live.sessions.remove(&self.number));
+        self.shared.with_live(|live| {
+            live.sessions.remove(&self.number);
+            live.tests.retain(|_, number| *number != self.number);
+        });
         info!("agent disconnected");
         self.shared.changed();
     }

@@ -3,7 +3,7 @@
 use hybrid_runner_proto::v1::{self, Outcome, session_request};
 
 use crate::server::{Problem, Progress};
-use crate::store::Token;
+use crate::store::{TestId, TestStatus, TestStep, Token};
 use crate::wire::{self, MAX_DETAIL};
 
 /// Leases in a heartbeat or a `Hello`.
@@ -11,6 +11,9 @@ const MAX_LEASES: usize = 64;
 
 /// Names in a list of a `Hello`. The protocol knows nine capabilities.
 const MAX_NAMES: usize = 64;
+
+/// Steps in the answer to a connection test.
+const MAX_STEPS: usize = 64;
 
 /// A name of a program, capability, source, pipeline or event, in bytes.
 const MAX_NAME: usize = 256;
@@ -29,6 +32,7 @@ pub(super) enum Incoming {
     Release(Release),
     /// `None` when it came under a token that was never granted.
     RunEvent(Option<RunEvent>),
+    TestResult(TestResult),
     /// A message of a capability that is not listed.
     Unlisted(&'static str),
 }
@@ -40,6 +44,8 @@ pub(super) struct Hello {
     pub(super) instance_id: [u8; 16],
     pub(super) capabilities: Vec<String>,
     pub(super) sources: Vec<String>,
+    /// Whether it listed `test_connection`.
+    pub(super) tests_connections: bool,
     pub(super) held: Vec<Token>,
 }
 
@@ -68,6 +74,14 @@ pub(super) struct Release {
     pub(super) detail: String,
 }
 
+/// The answer to a connection test.
+#[derive(Debug)]
+pub(super) struct TestResult {
+    /// `None`: it cannot be one that was asked for here.
+    pub(super) id: Option<TestId>,
+    pub(super) steps: Vec<TestStep>,
+}
+
 #[derive(Debug)]
 pub(super) struct RunEvent {
     pub(super) token: Token,
@@ -93,7 +107,7 @@ impl TryFrom<session_request::Message> for Incoming {
             Message::RunEvent(event) => Self::RunEvent(run_event(event)?),
             Message::Draining(_) => Self::Unlisted("drain"),
             Message::LogLines(_) => Self::Unlisted("logs"),
-            Message::TestConnectionResult(_) => Self::Unlisted("test_connection"),
+            Message::TestConnectionResult(result) => Self::TestResult(result.try_into()?),
             Message::SecretPreflightResult(_) => Self::Unlisted("secret_preflight"),
         })
     }
@@ -112,6 +126,7 @@ impl TryFrom<v1::Hello> for Hello {
             protocol: (hello.protocol_min, hello.protocol_max),
             agent_version: name(hello.agent_version)?,
             instance_id,
+            tests_connections: hello.capabilities.iter().any(|name| name == "test_connection"),
             capabilities: hello.capabilities.into_iter().map(name).collect::<Result<_, _>>()?,
             sources: hello.sources.into_iter().map(name).collect::<Result<_, _>>()?,
             held: hello.held.iter().filter_map(|held| wire::token(held.token.as_ref())).collect(),
@@ -148,6 +163,38 @@ impl TryFrom<v1::Release> for Release {
             detail: wire::text(release.detail, MAX_DETAIL, "Release.detail")?,
         })
     }
+}
+
+impl TryFrom<v1::TestConnectionResult> for TestResult {
+    type Error = Problem;
+
+    fn try_from(result: v1::TestConnectionResult) -> Result<Self, Problem> {
+        at_most(result.steps.len(), MAX_STEPS, "TestConnectionResult.steps")?;
+        let request_id = wire::text(result.request_id, MAX_NAME, "TestConnectionResult.request_id")?;
+        Ok(Self {
+            id: request_id.parse().ok(),
+            steps: result.steps.into_iter().map(test_step).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+fn test_step(step: v1::TestConnectionStep) -> Result<TestStep, Problem> {
+    let status = match (step.passed, step.skipped) {
+        (true, _) => TestStatus::Passed,
+        (false, true) => TestStatus::Skipped,
+        (false, false) => TestStatus::Failed,
+    };
+    let text = |text: String, what| wire::text(text, MAX_DETAIL, what);
+    let remediation = text(step.remediation, "TestConnectionStep.remediation")?;
+    Ok(TestStep {
+        name: wire::text(step.name, MAX_NAME, "TestConnectionStep.name")?,
+        mandatory: step.mandatory,
+        passed: step.passed,
+        status,
+        reason: (status == TestStatus::Failed).then(|| wire::reason(step.reason).to_owned()),
+        message: text(step.message, "TestConnectionStep.message")?,
+        remediation: (!remediation.is_empty()).then_some(remediation),
+    })
 }
 
 fn renewal(renewal: &v1::LeaseRenewal) -> Option<Renewal> {

@@ -11,13 +11,16 @@
 //! | open | open runs changed | look into held leases that are not; grant | open |
 //! | open | `Heartbeat` | renew | open |
 //! | open | `Release` | release | open |
+//! | open | open connection tests changed | take those that nobody took, if the agent listed `test_connection` and has the source | open |
+//! | open | `TestConnectionResult` of a test that this session took | save it | open |
+//! | open | any other `TestConnectionResult` | – (it is late) | open |
 //! | open | no heartbeat for three intervals | – | refused |
 //!
 //! Grant: for each free slot one queued run whose pipeline this agent accepted in its current version.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,9 +28,9 @@ use hybrid_runner_proto::v1::Reason;
 use tokio::time::Instant;
 
 use super::HELLO_TIMEOUT;
-use super::incoming::{DefinitionStatus, Hello, Incoming, Release, Renewal, RunEvent};
+use super::incoming::{DefinitionStatus, Hello, Incoming, Release, Renewal, RunEvent, TestResult};
 use crate::server::Problem;
-use crate::store::{Definition, Run, RunId, RunState, Token};
+use crate::store::{ConnectionTest, Definition, Run, RunId, RunState, TestId, TestStep, Token};
 
 /// The version of the protocol that this control plane speaks.
 pub(super) const PROTOCOL: u32 = 1;
@@ -48,6 +51,10 @@ pub(super) enum Input {
     Runs(Arc<Vec<Run>>),
     /// A grant was made and sent.
     Granted(Token),
+    /// The connection tests that are not answered are these now.
+    Tests(Arc<Vec<ConnectionTest>>),
+    /// A test was taken and sent.
+    Testing(TestId),
     /// [`Machine::deadline`] passed.
     Tick,
 }
@@ -71,6 +78,10 @@ pub(super) enum Effect {
     Release(Release),
     /// Keep an event.
     SaveEvent(RunEvent),
+    /// Try to take a connection test, and send it.
+    Test(ConnectionTest),
+    /// Keep the answer to a test.
+    SaveAnswer { id: TestId, steps: Vec<TestStep> },
     /// A lease that this session held is not active any more.
     LookInto(Token),
 }
@@ -98,6 +109,9 @@ struct Open {
     /// Leases that were granted or taken up in this session.
     held: BTreeMap<RunId, Token>,
     runs: Arc<Vec<Run>>,
+    tests_connections: bool,
+    /// Connection tests that were sent and are not answered.
+    testing: BTreeSet<TestId>,
 }
 
 /// A definition that was sent.
@@ -149,6 +163,8 @@ impl Machine {
                     slots: 0,
                     held: BTreeMap::new(),
                     runs: Arc::default(),
+                    tests_connections: hello.tests_connections,
+                    testing: BTreeSet::new(),
                 });
                 Ok(vec![Effect::Welcome(hello)])
             }
@@ -158,11 +174,17 @@ impl Machine {
                 | Incoming::Heartbeat { .. }
                 | Incoming::Release(_)
                 | Incoming::RunEvent(_)
+                | Incoming::TestResult(_)
                 | Incoming::Unlisted(_),
             ) => Err(Problem::violation("the first message is not Hello")),
             Input::Tick => Err(Problem::violation(format!("no Hello came within {} s", HELLO_TIMEOUT.as_secs()))),
             // None of these is asked for before `Hello`.
-            Input::Resumed(_) | Input::Definitions(_) | Input::Runs(_) | Input::Granted(_) => Ok(Vec::new()),
+            Input::Resumed(_)
+            | Input::Definitions(_)
+            | Input::Runs(_)
+            | Input::Granted(_)
+            | Input::Tests(_)
+            | Input::Testing(_) => Ok(Vec::new()),
         }
     }
 }
@@ -188,6 +210,15 @@ impl Open {
                 Ok(vec![Effect::Release(release)])
             }
             Input::Message(Incoming::RunEvent(event)) => Ok(event.map(Effect::SaveEvent).into_iter().collect()),
+            Input::Message(Incoming::TestResult(TestResult { id, steps })) => {
+                let id = id.filter(|id| self.testing.remove(id));
+                Ok(id.map(|id| Effect::SaveAnswer { id, steps }).into_iter().collect())
+            }
+            Input::Tests(tests) => Ok(self.on_tests(&tests)),
+            Input::Testing(id) => {
+                self.testing.insert(id);
+                Ok(Vec::new())
+            }
             Input::Resumed(tokens) => {
                 self.held.extend(tokens.into_iter().map(|token| (token.run_id, token)));
                 Ok(Vec::new())
@@ -246,6 +277,14 @@ impl Open {
         let mut effects = vec![Effect::SaveVerdict(status)];
         effects.extend(self.grants());
         effects
+    }
+
+    /// Tests whose time is over are off the list: what comes of them is late.
+    fn on_tests(&mut self, tests: &[ConnectionTest]) -> Vec<Effect> {
+        self.testing.retain(|id| tests.iter().any(|test| test.id == *id));
+        let mine = |test: &&ConnectionTest| test.agent.is_none() && self.sources.contains(&test.source);
+        let free = tests.iter().filter(|_| self.tests_connections).filter(mine);
+        free.cloned().map(Effect::Test).collect()
     }
 
     fn grants(&self) -> Vec<Effect> {
@@ -327,6 +366,7 @@ mod tests {
             instance_id: [0; 16],
             capabilities: Vec::new(),
             sources: vec!["salesforce".to_owned()],
+            tests_connections: true,
             held: Vec::new(),
         }))
     }

@@ -3,6 +3,7 @@
 //! A transaction works on a copy of the state (cheap: all that is large is shared) and replaces the state when it ends
 //! well.
 
+mod connection_tests;
 mod state;
 mod write;
 

@@ -5,6 +5,7 @@
 //! processes (`control-plane run`, `deletions confirm`) write to the same file through their own connection.
 
 mod commit;
+mod connection_tests;
 mod definitions;
 mod look;
 mod push;
@@ -40,8 +41,11 @@ const PAGE_SIZE: u32 = 8 * 1024;
 const CHECKPOINT_PAGES: &str = "4096";
 
 /// The schema, a file a version, in order.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("../../migrations/0001_initial.sql"), include_str!("../../migrations/0002_memos.sql")];
+const MIGRATIONS: [&str; 3] = [
+    include_str!("../../migrations/0001_initial.sql"),
+    include_str!("../../migrations/0002_memos.sql"),
+    include_str!("../../migrations/0003_connection_test.sql"),
+];
 
 /// A [`Store`] in a SQLite file.
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 )]
 
 mod agent;
+mod connection_tests;
 mod identity;
 mod plane;
 mod push;

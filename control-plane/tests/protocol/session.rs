@@ -15,7 +15,7 @@ async fn welcome_says_what_is_in_force() {
     let plane = Plane::start().await;
     let (mut session, welcome) = Session::hello(&mut west(&plane).await).await;
     assert_eq!(welcome.protocol, 1);
-    assert_eq!(welcome.capabilities, ["zstd", "memos"]);
+    assert_eq!(welcome.capabilities, ["zstd", "memos", "test_connection"]);
     assert_eq!(welcome.heartbeat_interval.unwrap().seconds, 15);
     assert_eq!(welcome.lease_ttl.unwrap().seconds, 60);
     let definition = session.definition().await;
@@ -58,7 +58,6 @@ async fn a_message_of_a_capability_that_was_not_listed_is_a_violation_that_names
     for (message, capability) in [
         (session_request::Message::Draining(v1::Draining::default()), "`drain`"),
         (session_request::Message::LogLines(v1::LogLines::default()), "`logs`"),
-        (session_request::Message::TestConnectionResult(v1::TestConnectionResult::default()), "`test_connection`"),
         (session_request::Message::SecretPreflightResult(v1::SecretPreflightResult::default()), "`secret_preflight`"),
     ] {
         let (mut session, _) = Session::hello(&mut client).await;

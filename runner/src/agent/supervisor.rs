@@ -4,21 +4,23 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use hybrid_runner_connector::{Notice, Severity, Source};
+use hybrid_runner_connector::{Notice, Severity};
 use hybrid_runner_secrets::Stores;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use tracing::{Instrument as _, error, info, info_span, warn};
+use tracing::{Instrument as _, error, info, warn};
 
 use super::Agent;
+use super::connection_tests::{ConnectionTests, TestJoined};
 use crate::event::{AgentEvent, RunProgress};
 use crate::lease::{Leases, Lost};
-use crate::plan::Connectors;
+use crate::plan::{Connectors, Plan};
 use crate::run::{Ended, Run};
 use crate::session::{Command, Definition, Event, Grant, Held, Link, Reason, RunId, WriteToken};
 use crate::status;
+use crate::telemetry;
 use crate::upload::Target;
 
 /// Reports of runs that wait while there is no session; they are best effort, more are dropped.
@@ -36,6 +38,7 @@ pub(super) struct Supervisor {
     definitions: BTreeMap<String, Planned>,
     running: BTreeMap<RunId, Running>,
     pub(super) runs: JoinSet<Option<Ended>>,
+    pub(super) tests: ConnectionTests,
     /// What is to be said to the control plane.
     pub(super) outbox: VecDeque<Command>,
     held: watch::Sender<Vec<Held>>,
@@ -49,7 +52,7 @@ pub(super) struct Supervisor {
 struct Planned {
     version: u64,
     /// None: it was rejected.
-    source: Option<Arc<dyn Source>>,
+    plan: Option<Arc<Plan>>,
 }
 
 struct Running {
@@ -70,6 +73,7 @@ impl Supervisor {
         noticed: mpsc::Sender<(RunId, Notice)>,
     ) -> Self {
         Self {
+            tests: ConnectionTests::new(agent.connectors.clone(), Arc::clone(&agent.config.secrets)),
             connectors: agent.connectors,
             secrets: agent.config.secrets,
             slots: usize::try_from(agent.config.slots.clamp(1, crate::config::AgentConfig::MAX_SLOTS)).unwrap_or(1),
@@ -134,7 +138,14 @@ impl Supervisor {
                 let lost = self.leases.revoked(run_id, reason);
                 self.lose(lost);
             }
-            Event::Ended { problem } => self.tell(AgentEvent::Disconnected { problem }),
+            Event::TestAsked(request) => {
+                let answer = self.tests.ask(request, self.leaves_at.is_some());
+                self.outbox.extend(answer);
+            }
+            Event::Ended { problem } => {
+                self.tests.abandon();
+                self.tell(AgentEvent::Disconnected { problem });
+            }
         }
         self.send_releases();
     }
@@ -143,6 +154,11 @@ impl Supervisor {
         let lost = self.leases.expired();
         self.lose(lost);
         self.send_releases();
+    }
+
+    pub(super) fn on_tested(&mut self, joined: TestJoined) {
+        let answer = self.tests.ended(joined);
+        self.outbox.extend(answer);
     }
 
     pub(super) fn on_notice(&mut self, run_id: &RunId, notice: Notice) {
@@ -190,11 +206,11 @@ impl Supervisor {
     fn on_definition(&mut self, definition: Definition) {
         let Definition { pipeline, version, workflow_json } = definition;
         let planned = self.connectors.plan_json(&workflow_json);
-        let (source, refused) = match planned {
-            Ok(source) => {
+        let (plan, refused) = match planned {
+            Ok(plan) => {
                 info!(%pipeline, version, "definition accepted");
                 self.tell(AgentEvent::DefinitionAccepted { pipeline: pipeline.clone(), version });
-                (Some(source), None)
+                (Some(Arc::new(plan)), None)
             }
             Err(error) => {
                 warn!(%pipeline, version, reason = %error.reason, %error, "definition rejected");
@@ -209,7 +225,7 @@ impl Supervisor {
                 (None, Some((reason, detail)))
             }
         };
-        self.definitions.insert(pipeline.clone(), Planned { version, source });
+        self.definitions.insert(pipeline.clone(), Planned { version, plan });
         self.outbox.push_back(Command::Answer { pipeline, version, refused });
     }
 
@@ -220,8 +236,8 @@ impl Supervisor {
             return;
         }
         let lease = self.leases.granted(run_id.clone());
-        let source = match self.startable(&grant) {
-            Ok(source) => source,
+        let plan = match self.startable(&grant) {
+            Ok(plan) => plan,
             Err((reason, detail)) => {
                 warn!(%run_id, pipeline = %grant.pipeline, %reason, detail, "grant declined");
                 self.leases.give_back(status::decline(grant.token, reason, detail.to_owned()));
@@ -231,7 +247,7 @@ impl Supervisor {
         let (progress, stop) = (RunProgress::default(), CancellationToken::new());
         let (noticed, notice_of) = (self.noticed.clone(), run_id.clone());
         let run = Run {
-            source,
+            source: Arc::clone(&plan.source),
             secrets: Arc::clone(&self.secrets),
             target: Target {
                 token: grant.token.clone(),
@@ -246,7 +262,7 @@ impl Supervisor {
             grant: grant.clone(),
         };
         let (pipeline, stopped) = (grant.pipeline, stop.clone());
-        let span = info_span!("run", %run_id, %pipeline);
+        let span = telemetry::run_span(plan.is_verbose, run_id.as_str(), &pipeline);
         let task = async move { stopped.run_until_cancelled(run.execute()).await };
         let task = self.runs.spawn(task.instrument(span)).id();
         self.tell(AgentEvent::Granted {
@@ -260,7 +276,7 @@ impl Supervisor {
     }
 
     /// The plan to run, or why this agent does not.
-    fn startable(&self, grant: &Grant) -> Result<Arc<dyn Source>, (Reason, &'static str)> {
+    fn startable(&self, grant: &Grant) -> Result<Arc<Plan>, (Reason, &'static str)> {
         if self.is_stopping() {
             return Err((Reason::DRAINING, "the agent is stopping"));
         }
@@ -271,11 +287,9 @@ impl Supervisor {
             return Err((Reason::BUSY, "the agent runs this pipeline already"));
         }
         match self.definitions.get(&grant.pipeline) {
-            Some(Planned { version, source }) if *version == grant.definition_version => {
-                source.clone().ok_or_else(|| {
-                    (hybrid_runner_connector::Reason::BadDefinition.into(), "the agent rejected this definition")
-                })
-            }
+            Some(Planned { version, plan }) if *version == grant.definition_version => plan.clone().ok_or_else(|| {
+                (hybrid_runner_connector::Reason::BadDefinition.into(), "the agent rejected this definition")
+            }),
             _ => Err((Reason::BUSY, "the agent has another version of this definition")),
         }
     }

@@ -1,5 +1,6 @@
 //! `hybrid-runner extract`: one extraction without a control plane.
 
+pub(super) mod local;
 mod output;
 mod prepare;
 mod summary;
@@ -9,137 +10,64 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hybrid_runner_connector::{Baseline, DefinitionError, Extraction, Progress, Reason, Report, Source, SourceError};
-use hybrid_runner_openmetadata::workflow::Workflow;
-use hybrid_runner_openmetadata::yaml;
-use hybrid_runner_salesforce::LocalConfig;
-use hybrid_runner_secrets::{EnvStore, MemoryStore, SecretValue, StoreSpec, Stores};
+use hybrid_runner_connector::{
+    Baseline, Extraction, Progress, ProgressSnapshot, Reason, Report, Source, SourceError, Summary,
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
+use tracing::{Instrument as _, Span};
 
 use super::{CommandError, runtime};
-use crate::config::{Environment, Log, Settings};
-use crate::plan::{self, Connectors};
+use crate::config::Environment;
 use crate::telemetry::{self, Chain};
-use output::{Destination, ExportSink};
-use prepare::Prepared;
+use local::Local;
+use output::{Destination, ExportSink, OutputError, Written};
 use summary::{Display, Outcome};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
-    /// The workflow file, YAML or JSON, as for `metadata ingest -c`.
-    #[arg(short = 'c', value_name = "WORKFLOW")]
-    workflow: PathBuf,
-    /// The store that `secret:/path` means: `file:DIR`, `env` or `env:PREFIX`.
-    #[arg(long, value_name = "STORE")]
-    secrets: Option<String>,
+    #[command(flatten)]
+    local: local::Arguments,
     /// Where the entities go, as JSON Lines; `-` is stdout.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// Print the result as one JSON object, the last line of stdout.
     #[arg(long)]
     json: bool,
-    /// Accept credentials that stand in the file itself.
-    #[arg(long)]
-    allow_literal_secrets: bool,
-    /// The agent's configuration, for its stores and its Salesforce hosts.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
 }
 
 /// How often the progress bar moves.
 const REDRAW: Duration = Duration::from_millis(100);
 
 pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<ExitCode, CommandError> {
-    let settings = Settings::load(arguments.config.as_deref(), environment)?;
-    // What an operator wants to see of a one-off run is shown anyway; a log of its own only on request.
-    let is_asked = arguments.config.is_some() || environment.var("HYBRID_RUNNER_LOG__LEVEL").is_some();
-    let log = if is_asked { settings.log.clone() } else { Log { level: "warn".to_owned(), ..settings.log.clone() } };
-    telemetry::start(&log)?;
+    let settings = arguments.local.settings(environment)?;
     let out = arguments.out.as_deref().ok_or_else(|| {
         CommandError::refused(
             "writing to the workflow's sink is not available yet; give --out FILE, or --out - for stdout, to get the \
              entities as JSON Lines",
         )
     })?;
-    let mut document = read(&arguments.workflow)?;
-    let prepared = prepare::prepare(&mut document, environment, arguments.allow_literal_secrets)?;
-    let workflow = plan::parse(document).map_err(|error| refused(&error))?;
-    let local = LocalConfig { definitions_are_local: true, ..settings.salesforce.clone() };
-    let source = Connectors::new(local).plan(&workflow).map_err(|error| refused(&error))?;
+    let local = arguments.local.load(settings, environment)?;
     let display = Display::new();
-    if prepared.has_literal_secrets {
-        display.warn("credentials stand in the workflow file itself; references keep them out of files");
+    if let Some(warning) = local.warning() {
+        display.warn(warning);
     }
-    let secrets = stores(arguments, settings, prepared)?;
-    let name = pipeline_name(&workflow, &arguments.workflow);
-    runtime()?.block_on(extract(Job { source, secrets, name, out, json: arguments.json, display }))
-}
-
-fn read(path: &Path) -> Result<serde_json::Value, CommandError> {
-    let shown = path.display();
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| CommandError::refused(format!("read the workflow {shown}: {error}")))?;
-    let documents = yaml::documents(&text).map_err(|error| {
-        let yaml::SyntaxError { line, column, detail } = error;
-        CommandError::refused(format!("{shown}, line {line}, column {column}: {detail}"))
-    })?;
-    let count = documents.len();
-    match documents.into_iter().next() {
-        Some(document) if count == 1 => Ok(document),
-        _ => Err(CommandError::refused(format!("{shown}: found {count} documents; accepted: one workflow"))),
-    }
-}
-
-fn refused(error: &DefinitionError) -> CommandError {
-    let hint = match error.reason {
-        Reason::LiteralSecret => {
-            "; in a local file ${VARIABLE} is accepted too, and everything with --allow-literal-secrets"
-        }
-        _ => "",
-    };
-    CommandError::refused(format!("{error}{hint}"))
-}
-
-fn stores(arguments: &Arguments, settings: Settings, prepared: Prepared) -> Result<Stores, CommandError> {
-    // The first store is the default one.
-    let stores = match &arguments.secrets {
-        Some(text) => {
-            let spec =
-                text.parse::<StoreSpec>().map_err(|error| CommandError::refused(format!("--secrets: {error}")))?;
-            Stores::default().with_spec("secrets", spec)
-        }
-        None if settings.has_stores => settings.secrets,
-        None => Stores::default().with("default", prepare::NoStore),
-    };
-    let literals = prepared
-        .literals
-        .into_iter()
-        .fold(MemoryStore::default(), |store, (path, value)| store.with(path, SecretValue::new(value)));
-    Ok(stores.with(prepare::VARIABLES, EnvStore::verbatim()).with(prepare::LITERALS, literals))
-}
-
-/// As the control plane would name it.
-fn pipeline_name(workflow: &Workflow, path: &Path) -> String {
-    let stem = || path.file_stem().map(|stem| stem.to_string_lossy().into_owned());
-    workflow.ingestion_pipeline_fqn.clone().or_else(stem).unwrap_or_else(|| "workflow".to_owned())
+    runtime()?.block_on(extract(Job { local, out, json: arguments.json, display }))
 }
 
 struct Job<'a> {
-    source: Arc<dyn Source>,
-    secrets: Stores,
-    name: String,
+    local: Local,
     out: &'a Path,
     json: bool,
     display: Display,
 }
 
 async fn extract(job: Job<'_>) -> Result<ExitCode, CommandError> {
-    let Job { source, secrets, name, out, json, display } = job;
+    let Job { local: Local { plan, secrets, name, .. }, out, json, display } = job;
     let destination = Destination::open(out).await.map_err(|error| CommandError::refused(error.to_string()))?;
     let progress = Arc::new(Progress::default());
     let extraction = Extraction {
-        secrets: Arc::new(secrets),
+        secrets,
         start: None,
         baseline: Arc::new(Baseline::default()),
         full: false,
@@ -147,20 +75,26 @@ async fn extract(job: Job<'_>) -> Result<ExitCode, CommandError> {
     };
     let begun = Instant::now();
     let mut sink = ExportSink::new(destination, display.clone());
-    let extracted = watch(&*source, extraction, &mut sink, &display).await;
+    let span = if plan.is_verbose { telemetry::run_span(true, "local", &name) } else { Span::none() };
+    let extracted = watch(&*plan.source, extraction, &mut sink, &display).instrument(span).await;
     display.clear();
-    let entities = sink.entities();
+    let written = sink.written();
     let state = if matches!(extracted, End::Interrupted) { "cancelled" } else { "failed" };
     let finished = match (extracted, sink.into_error()) {
         (End::Interrupted, _) => Err(CommandError::failed("interrupted; nothing was written")),
-        (_, Err(error)) => Err(CommandError::failed(error.to_string())),
-        (End::Source(Err(error)), Ok(_)) => Err(source_error(&error, progress.snapshot().requests)),
-        (End::Source(Ok(report)), Ok(destination)) => match destination.finish().await {
-            Ok(export) => Ok((report, export)),
-            Err(error) => Err(CommandError::failed(error.to_string())),
+        (_, Err(error)) => Err(unwritten(&error)),
+        (End::Source(Err(error)), Ok(destination)) => match throttled(&error, written, progress.snapshot(), &display) {
+            Some(report) => {
+                destination.finish().await.map(|export| (report, export)).map_err(|error| unwritten(&error))
+            }
+            None => Err(source_error(&error, progress.snapshot().requests)),
         },
+        (End::Source(Ok(report)), Ok(destination)) => {
+            destination.finish().await.map(|export| (report, export)).map_err(|error| unwritten(&error))
+        }
     };
-    let outcome = Outcome { pipeline: name, entities, wall: begun.elapsed(), progress: progress.snapshot() };
+    let outcome =
+        Outcome { pipeline: name, entities: written.entities, wall: begun.elapsed(), progress: progress.snapshot() };
     match finished {
         Ok((report, export)) => {
             display.report(&outcome, &report, export.as_deref());
@@ -207,6 +141,31 @@ async fn watch(source: &dyn Source, extraction: Extraction, sink: &mut ExportSin
         }
         display.show(progress.snapshot());
     }
+}
+
+fn unwritten(error: &OutputError) -> CommandError {
+    CommandError::failed(error.to_string())
+}
+
+/// The report of a run that the source's quota ended after something was written: that is kept.
+fn throttled(error: &SourceError, written: Written, seen: ProgressSnapshot, display: &Display) -> Option<Report> {
+    if error.reason != Reason::SourceThrottled || written.entities == 0 {
+        return None;
+    }
+    let Written { tables, columns, .. } = written;
+    let objects = seen.objects_total;
+    display.warn(&format!("stopped early: {}: {}", error.reason, Chain(error)));
+    let advice =
+        format!("{tables} of {objects} objects are written; run again once the quota permits, for all of them");
+    let summary = Summary {
+        objects,
+        failed: objects.saturating_sub(tables),
+        columns,
+        requests: seen.requests,
+        bytes_received: seen.bytes_received,
+        ..Summary::default()
+    };
+    Some(Report { complete: false, failures: Vec::new(), gone: Vec::new(), advice: vec![advice], summary })
 }
 
 /// What is wrong with the input is refused as such, as long as nothing was sent.

@@ -20,17 +20,23 @@
 //! | Open | no answer to a heartbeat for 10 s | | | error |
 //! | Open | `Released`, `Revoke` | | Released, Revoked | Open |
 //! | Open | `Pushback` | no `LeaseRequest` until it is over | | Open |
+//! | Open | `TestConnection` | | TestAsked | Open |
+//! | Open | `TestConnection` with the id of one that is not answered | | | violation |
+//! | Open | answer to a test of this session | `TestConnectionResult` | | Open |
 //! | Open | `Welcome` | | | violation |
 //! | any | a message of a capability that this agent did not list | | | violation, which names it |
 //! | any | a message that is none, or malformed | | | violation |
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::connect::ConnectError;
-use super::{Command, Definition, Event, Grant, Held, LONGEST_PAUSE, Reason, Refusal, Release, Report, RunId, Terms};
+use super::{
+    Command, Definition, Event, Grant, Held, LONGEST_PAUSE, Reason, Refusal, Release, Report, RunId, Terms,
+    TestRequest, TestStep,
+};
 use crate::clock::Moment;
 
 /// `Welcome`, and each answer to a heartbeat, comes within this time (the contract's figure).
@@ -63,6 +69,7 @@ pub(super) enum Received {
         reason: Reason,
     },
     Pushback(Duration),
+    TestConnection(TestRequest),
     /// A message of a capability that this agent did not list.
     Unasked {
         message: &'static str,
@@ -88,6 +95,7 @@ pub(super) enum Say {
     Heartbeat { id: u64, renewals: Vec<Held> },
     Release(Release),
     Report(Report),
+    Tested { request_id: String, steps: Vec<TestStep> },
 }
 
 #[derive(Debug, Clone)]
@@ -149,6 +157,8 @@ struct Open {
     /// Slots that the agent has.
     offered: u32,
     paused_until: Option<Moment>,
+    /// Ids of the connection tests that are not answered. The agent answers each: at once those that it does not take.
+    tests: BTreeSet<String>,
 }
 
 /// A heartbeat that was sent.
@@ -220,6 +230,7 @@ fn on_greeting(
         | Received::DefinitionRemoved { .. }
         | Received::Grant(_)
         | Received::HeartbeatAck { .. }
+        | Received::TestConnection(_)
         | Received::Released(_)
         | Received::Revoke { .. } => return violation("a message before Welcome"),
     };
@@ -240,6 +251,7 @@ fn on_greeting(
         asked: 0,
         offered: 0,
         paused_until: None,
+        tests: BTreeSet::new(),
     };
     Ok(Some((open, vec![Effect::Tell(Event::Welcomed { control_plane, terms, lost })])))
 }
@@ -272,6 +284,12 @@ impl Open {
             Received::HeartbeatAck { id, renewed } => self.on_ack(id, &renewed)?,
             Received::Released(run_id) => Event::Released(run_id),
             Received::Revoke { run_id, reason } => Event::Revoked { run_id, reason },
+            Received::TestConnection(request) if self.tests.insert(request.request_id.clone()) => {
+                Event::TestAsked(request)
+            }
+            Received::TestConnection(_) => {
+                return violation("a TestConnection with the id of one that is not answered");
+            }
             Received::Pushback(pause) => {
                 self.paused_until = Some(now + pause.min(LONGEST_PAUSE));
                 return Ok(Vec::new());
@@ -321,6 +339,11 @@ impl Open {
             }
             Command::Release(release) => vec![Effect::Say(Say::Release(release))],
             Command::Report(report) => vec![Effect::Say(Say::Report(report))],
+            Command::Tested { request_id, steps } if self.tests.remove(&request_id) => {
+                vec![Effect::Say(Say::Tested { request_id, steps })]
+            }
+            // It was meant for an earlier session.
+            Command::Tested { .. } => Vec::new(),
         }
     }
 

@@ -8,11 +8,14 @@ use v1::session_request::Message as Request;
 use v1::session_response::Message as Response;
 
 use super::machine::{PROTOCOL, Received, Say};
-use super::{Definition, Grant, Held, LeaseId, Outcome, Reason, Release, Report, RunId, Terms, WriteToken};
+use super::{
+    Definition, Grant, Held, LeaseId, Outcome, Reason, Release, Report, RunId, Terms, TestOutcome, TestRequest,
+    TestStep, WriteToken,
+};
 use crate::event::RunProgress;
 
 /// What this agent can do beyond the base. Every other capability of the contract comes with its own change.
-const CAPABILITIES: [&str; 2] = [ZSTD, MEMOS];
+const CAPABILITIES: [&str; 3] = [ZSTD, MEMOS, "test_connection"];
 /// Push is compressed when both sides list it.
 pub(super) const ZSTD: &str = "zstd";
 /// Records and the baseline carry memos when both sides list it.
@@ -20,6 +23,13 @@ pub(super) const MEMOS: &str = "memos";
 
 /// The contract's limit for sentences, in bytes.
 const MAX_DETAIL: usize = 4 * 1024;
+
+/// Steps of a connection test that are answered; more are left out. With two sentences each the answer stays below the
+/// 256 KiB of a message.
+const MAX_STEPS: usize = 24;
+
+/// The longest id of a connection test, in bytes.
+const MAX_REQUEST_ID: usize = 256;
 
 pub(super) fn received(response: v1::SessionResponse) -> Received {
     let unasked = |message, capability| Received::Unasked { message, capability };
@@ -43,7 +53,7 @@ pub(super) fn received(response: v1::SessionResponse) -> Received {
         }
         Some(Response::Cancel(_)) => Ok(unasked("Cancel", "cancel")),
         Some(Response::Drain(_)) => Ok(unasked("Drain", "drain")),
-        Some(Response::TestConnection(_)) => Ok(unasked("TestConnection", "test_connection")),
+        Some(Response::TestConnection(test)) => test_asked(test),
         Some(Response::SecretPreflight(_)) => Ok(unasked("SecretPreflight", "secret_preflight")),
     };
     parsed.unwrap_or_else(Received::Malformed)
@@ -86,6 +96,17 @@ fn granted(grant: v1::Grant) -> Result<Received, String> {
         start_timeout: duration(grant.start_timeout, "Grant.start_timeout")?,
         run_timeout: duration(grant.run_timeout, "Grant.run_timeout")?,
         full: grant.full,
+    }))
+}
+
+fn test_asked(test: v1::TestConnection) -> Result<Received, String> {
+    if test.request_id.is_empty() || test.request_id.len() > MAX_REQUEST_ID {
+        return Err(format!("TestConnection.request_id has not 1 to {MAX_REQUEST_ID} bytes"));
+    }
+    Ok(Received::TestConnection(TestRequest {
+        request_id: test.request_id,
+        workflow_json: test.workflow_json,
+        timeout: duration(test.timeout, "TestConnection.timeout")?,
     }))
 }
 
@@ -166,8 +187,28 @@ pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
             code: code.to_owned(),
             text: cut(text),
         }),
+        Say::Tested { request_id, steps } => Request::TestConnectionResult(v1::TestConnectionResult {
+            request_id,
+            steps: steps.into_iter().take(MAX_STEPS).map(test_step).collect(),
+        }),
     };
     Some(request(message))
+}
+
+fn test_step(step: TestStep) -> v1::TestConnectionStep {
+    let reason = match step.outcome {
+        TestOutcome::Failed(reason) => reason_number(reason),
+        TestOutcome::Passed | TestOutcome::Skipped => 0,
+    };
+    v1::TestConnectionStep {
+        name: step.name.to_owned(),
+        mandatory: step.mandatory,
+        passed: step.outcome == TestOutcome::Passed,
+        message: cut(step.message),
+        reason,
+        remediation: cut(step.remediation),
+        skipped: step.outcome == TestOutcome::Skipped,
+    }
 }
 
 fn request(message: Request) -> v1::SessionRequest {

@@ -259,6 +259,25 @@ impl SessionSide {
         }
     }
 
+    /// Asks for a connection test.
+    pub(crate) async fn test(&self, request_id: &str, workflow_json: &str, timeout_ms: u64) {
+        self.reply(Reply::TestConnection(v1::TestConnection {
+            request_id: request_id.to_owned(),
+            workflow_json: workflow_json.to_owned(),
+            timeout: milliseconds(timeout_ms),
+        }))
+        .await;
+    }
+
+    /// The next answer to a connection test, whatever else comes before.
+    pub(crate) async fn tested(&mut self) -> v1::TestConnectionResult {
+        loop {
+            if let Said::TestConnectionResult(result) = self.next().await {
+                return result;
+            }
+        }
+    }
+
     /// The next release, whatever else comes before.
     pub(crate) async fn release(&mut self) -> v1::Release {
         loop {

@@ -6,7 +6,7 @@ use hybrid_runner_proto::v1;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::control_plane::{Authority, Reply, Said, Server, grant, pem, token, within};
+use crate::control_plane::{Authority, Reply, Said, Server, WORKFLOW, grant, pem, token, within};
 use crate::source::{Fake, entity};
 use crate::{bearer, config, launch, ready, ready_with, start};
 
@@ -18,7 +18,7 @@ async fn the_agent_introduces_itself_with_what_it_can_do_and_no_more() {
     assert_eq!(session.authorization.as_deref(), Some("Bearer a-token"));
     let hello = session.hello().await;
     assert_eq!((hello.protocol_min, hello.protocol_max), (1, 1));
-    assert_eq!(hello.capabilities, ["zstd", "memos"]);
+    assert_eq!(hello.capabilities, ["zstd", "memos", "test_connection"]);
     assert_eq!(hello.sources, ["salesforce"]);
     assert_eq!(hello.instance_id.len(), 16);
     assert!(hello.held.is_empty());
@@ -58,6 +58,86 @@ async fn a_message_of_an_unlisted_capability_ends_the_session_and_is_named() {
     let problem = agent.problem().await;
     assert!(problem.contains("Cancel of capability `cancel`"), "{problem}");
     server.session().await.hello().await;
+}
+
+#[tokio::test]
+async fn a_connection_is_tested_with_the_definition_that_came_and_each_step_is_answered() {
+    let fake = Fake { fails: Some(hybrid_runner_connector::Reason::AuthFailed), ..Fake::new(Vec::new()) };
+    let (_server, _agent, mut session) = ready(fake).await;
+    session.test("t", WORKFLOW, 60_000).await;
+    let result = session.tested().await;
+    assert_eq!(result.request_id, "t");
+    let [first, second] = &result.steps[..] else { panic!("{result:?}") };
+    assert_eq!(
+        (first.name.as_str(), first.passed, first.skipped, first.mandatory),
+        ("CheckAccess", false, false, true)
+    );
+    assert_eq!((first.reason(), first.message.as_str()), (v1::Reason::AuthFailed, "looked"));
+    assert_eq!(first.remediation, "change it");
+    assert_eq!((second.passed, second.skipped, second.reason()), (false, true, v1::Reason::Unspecified));
+}
+
+#[tokio::test]
+async fn a_definition_that_is_refused_is_one_failed_step_with_its_field() {
+    let mut server = Server::start().await;
+    let _agent = launch(Agent::new(config(server.address(bearer("t")))));
+    let mut session = server.session().await;
+    session.welcome(5_000, 60_000).await;
+    let literal = r#"{"source": {"type": "salesforce", "serviceName": "sf",
+        "serviceConnection": {"config": {"type": "Salesforce", "username": "a", "password": "hunter2"}},
+        "sourceConfig": {"config": {"type": "DatabaseMetadata"}}}}"#;
+    session.test("t", literal, 60_000).await;
+    let result = session.tested().await;
+    let [step] = &result.steps[..] else { panic!("{result:?}") };
+    assert_eq!((step.name.as_str(), step.reason()), ("Definition", v1::Reason::LiteralSecret));
+    assert!(step.message.contains("config.password") && !step.message.contains("hunter2"), "{}", step.message);
+    assert!(step.mandatory && !step.passed && !step.remediation.is_empty());
+}
+
+#[tokio::test]
+async fn an_agent_tests_two_connections_at_once_and_answers_a_third_that_it_is_busy() {
+    let (fake, steps) = Fake::stepped(Vec::new());
+    let (_server, _agent, mut session) = ready(fake).await;
+    for id in ["a", "b", "c"] {
+        session.test(id, WORKFLOW, 60_000).await;
+    }
+    let busy = session.tested().await;
+    assert_eq!((busy.request_id.as_str(), busy.steps[0].reason()), ("c", v1::Reason::Busy));
+    steps.add_permits(2);
+    let mut answered = [session.tested().await.request_id, session.tested().await.request_id];
+    answered.sort();
+    assert_eq!(answered, ["a", "b"]);
+    session.test("d", WORKFLOW, 60_000).await;
+    steps.add_permits(1);
+    assert!(session.tested().await.steps[0].passed);
+}
+
+#[tokio::test]
+async fn a_test_ends_when_its_time_is_over_and_one_whose_task_fails_is_answered() {
+    let (fake, _steps) = Fake::stepped(Vec::new());
+    let (_server, _agent, mut session) = ready(fake).await;
+    session.test("t", WORKFLOW, 20).await;
+    let late = session.tested().await;
+    assert_eq!((late.steps[0].name.as_str(), late.steps[0].reason()), ("Agent", v1::Reason::SourceUnreachable));
+    let (_server, _agent, mut session) = ready(Fake { panics: true, ..Fake::new(Vec::new()) }).await;
+    session.test("t", WORKFLOW, 60_000).await;
+    assert_eq!(session.tested().await.steps[0].reason(), v1::Reason::Internal);
+}
+
+#[tokio::test]
+async fn the_answer_to_a_test_of_an_earlier_session_is_not_sent_in_the_next() {
+    let (fake, steps) = Fake::stepped(Vec::new());
+    let (mut server, _agent, mut session) = ready(fake).await;
+    session.test("old", WORKFLOW, 60_000).await;
+    // The answer to an unusable one shows that the agent has begun the first.
+    session.test("seen", "{", 60_000).await;
+    assert_eq!(session.tested().await.request_id, "seen");
+    session.refuse(Status::unavailable("restarting")).await;
+    let mut session = server.session().await;
+    session.welcome(5_000, 60_000).await;
+    steps.add_permits(2);
+    session.test("new", WORKFLOW, 60_000).await;
+    assert_eq!(session.tested().await.request_id, "new");
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use hybrid_runner_connector::{
     Baseline, Checkpoint, Content, Entity, EntitySink, Extraction, Failure, Notice, Reason, Report, Severity, Source,
-    SourceError, Step, Summary,
+    SourceError, Step, StepOutcome, Summary,
 };
 use hybrid_runner_secrets::Stores;
 use tokio::sync::Semaphore;
@@ -110,6 +110,18 @@ impl Source for Fake {
     }
 
     async fn test_connection(&self, _secrets: Arc<Stores>) -> Vec<Step> {
-        Vec::new()
+        assert!(!self.panics, "as the test wants it");
+        if let Some(steps) = &self.steps {
+            steps.acquire().await.expect("the test holds it").forget();
+        }
+        let outcome = self.fails.map_or(StepOutcome::Passed, StepOutcome::Failed);
+        let step = |name, outcome| Step {
+            name,
+            mandatory: true,
+            outcome,
+            message: "looked".to_owned(),
+            remediation: matches!(outcome, StepOutcome::Failed(_)).then(|| "change it".to_owned()),
+        };
+        vec![step("CheckAccess", outcome), step("ListObjects", StepOutcome::Skipped)]
     }
 }

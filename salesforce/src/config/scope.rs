@@ -92,6 +92,12 @@ impl Scope {
         })
     }
 
+    /// Whether `sobjectNames` is set.
+    #[must_use]
+    pub fn has_names(&self) -> bool {
+        self.names.is_some()
+    }
+
     /// The objects of a listing that are in scope.
     ///
     /// # Errors

@@ -87,13 +87,13 @@ pub(super) async fn limits(session: &Session, version: ApiVersion) -> Option<Usa
 }
 
 /// Why there is no answer.
-enum Refused {
+pub(super) enum Refused {
     Call(CallError),
     Login(SourceError),
 }
 
 impl Refused {
-    fn into_source_error(self) -> SourceError {
+    pub(super) fn into_source_error(self) -> SourceError {
         match self {
             Self::Call(error) => error.into_source_error(),
             Self::Login(error) => error,
@@ -102,7 +102,7 @@ impl Refused {
 }
 
 /// Reads a resource, with a new session if need be.
-async fn get(access: &mut Access<'_>, path: &str) -> Result<Answer, Refused> {
+pub(super) async fn get(access: &mut Access<'_>, path: &str) -> Result<Answer, Refused> {
     loop {
         let session = Arc::clone(access.session());
         match session.call(Call::get(path), &Retry::READ).await {

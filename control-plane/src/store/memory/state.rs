@@ -9,8 +9,8 @@ use jiff::Timestamp;
 use crate::digest::{self, Hash};
 use crate::store::rules;
 use crate::store::{
-    BaselineEntry, Definition, EnqueueError, EntityBody, EntityRow, Event, Failure, Fault, Granted, Lease, LeaseId,
-    Listed, NewDefinition, PendingDeletions, Record, Run, RunId, RunState, Token, Verdict,
+    BaselineEntry, ConnectionTest, Definition, EnqueueError, EntityBody, EntityRow, Event, Failure, Fault, Granted,
+    Lease, LeaseId, Listed, NewDefinition, PendingDeletions, Record, Run, RunId, RunState, TestId, Token, Verdict,
 };
 
 /// Everything. What is large is behind an [`Arc`], so that a copy is cheap.
@@ -23,6 +23,7 @@ pub(super) struct State {
     /// By pipeline, then FQN.
     pub(super) entities: BTreeMap<String, Arc<BTreeMap<String, Entity>>>,
     pub(super) pending: BTreeMap<RunId, PendingDeletions>,
+    pub(super) tests: BTreeMap<TestId, ConnectionTest>,
 }
 
 /// A removed pipeline keeps its place: neither its version nor its fence ever starts again.

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use hybrid_runner_connector::{Checkpoint, Entity, EntitySink, Notice, SinkClosed};
+use memchr::memmem;
 use tokio::fs::File;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _, BufWriter};
 
@@ -125,17 +126,37 @@ impl Destination {
 pub(super) struct ExportSink {
     destination: Destination,
     display: Display,
-    entities: u64,
+    written: Written,
     error: Option<OutputError>,
+}
+
+/// What was written, counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Written {
+    pub(super) entities: u64,
+    pub(super) tables: u64,
+    pub(super) columns: u64,
+}
+
+impl Written {
+    fn count(&mut self, entity: &Entity) {
+        self.entities += 1;
+        if let ("table", Some(body)) = (entity.kind, entity.body()) {
+            self.tables += 1;
+            // Each column has the key once, and inside a string its quotes are escaped.
+            let columns = memmem::find_iter(body, b"\"dataType\":").count();
+            self.columns += u64::try_from(columns).unwrap_or(u64::MAX);
+        }
+    }
 }
 
 impl ExportSink {
     pub(super) fn new(destination: Destination, display: Display) -> Self {
-        Self { destination, display, entities: 0, error: None }
+        Self { destination, display, written: Written::default(), error: None }
     }
 
-    pub(super) fn entities(&self) -> u64 {
-        self.entities
+    pub(super) fn written(&self) -> Written {
+        self.written
     }
 
     /// The destination, or why it could not be written.
@@ -152,7 +173,7 @@ impl EntitySink for ExportSink {
                 self.error = Some(self.destination.failed(error));
                 return Err(SinkClosed);
             }
-            self.entities += 1;
+            self.written.count(entity);
         }
         Ok(())
     }

@@ -86,10 +86,14 @@ impl Display {
         if report.failures.len() > LISTED {
             self.warn(&format!("{} more objects were not read", report.failures.len() - LISTED));
         }
+        for advice in &report.advice {
+            self.warn(advice);
+        }
         let summary = &report.summary;
         let mut table = Table::new();
         table.load_style(comfy_table::presets::NOTHING);
         let complete = if report.complete { "complete" } else { "incomplete" };
+        let left = summary.requests_left.map_or_else(|| "not known".to_owned(), |left| left.to_string());
         let rows = [
             ("pipeline", outcome.pipeline.clone()),
             ("state", format!("written, {complete}")),
@@ -100,6 +104,7 @@ impl Display {
             ("filtered", summary.filtered.to_string()),
             ("failed", summary.failed.to_string()),
             ("Salesforce requests", summary.requests.to_string()),
+            ("Salesforce requests left today", left),
             ("bytes received", summary.bytes_received.to_string()),
             ("wall", format!("{:.1} s", outcome.wall.as_secs_f64())),
             ("export", export.map_or_else(|| "stdout".to_owned(), |path| path.display().to_string())),

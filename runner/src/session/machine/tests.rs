@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::event::RunProgress;
-use crate::session::{LeaseId, Outcome, WriteToken};
+use crate::session::{LeaseId, Outcome, TestOutcome, WriteToken};
 
 const INTERVAL: Duration = Duration::from_secs(15);
 const TERMS: Terms = Terms { heartbeat_interval: INTERVAL, lease_ttl: Duration::from_secs(60) };
@@ -42,6 +42,22 @@ fn grant(version: u64) -> Grant {
         run_timeout: INTERVAL,
         full: false,
     }
+}
+
+fn test(id: u64) -> Received {
+    let timeout = Duration::from_secs(60);
+    Received::TestConnection(TestRequest { request_id: id.to_string(), workflow_json: "{}".to_owned(), timeout })
+}
+
+fn tested(id: u64) -> Command {
+    let step = TestStep {
+        name: "CheckAccess",
+        mandatory: true,
+        outcome: TestOutcome::Passed,
+        message: String::new(),
+        remediation: String::new(),
+    };
+    Command::Tested { request_id: id.to_string(), steps: vec![step] }
 }
 
 fn receive(machine: &mut Machine, now: Moment, received: Received) -> Result<Vec<Effect>, SessionError> {
@@ -125,6 +141,7 @@ fn a_message_of_an_unlisted_capability_ends_the_session_and_is_named_in_every_st
 fn what_the_state_does_not_allow_ends_the_session() {
     let (mut machine, _) = Machine::start(at(0), Vec::new());
     violated(receive(&mut machine, at(0), Received::Grant(grant(1))));
+    violated(receive(&mut machine, at(0), test(1)));
     violated(receive(&mut open(), at(0), welcome(&[])));
     violated(receive(&mut open(), at(0), Received::Grant(grant(1))));
     violated(receive(&mut open(), at(0), Received::HeartbeatAck { id: 1, renewed: Vec::new() }));
@@ -141,6 +158,18 @@ fn a_definition_is_answered_once_and_only_in_the_session_that_sent_it() {
     assert!(command(&mut machine, at(0), answer(1)).is_empty(), "it was replaced");
     assert_eq!(command(&mut machine, at(0), answer(2)).len(), 1);
     assert!(command(&mut machine, at(0), answer(2)).is_empty());
+}
+
+#[test]
+fn a_connection_test_is_answered_once_and_only_in_the_session_that_asked() {
+    let mut machine = open();
+    assert!(command(&mut machine, at(0), tested(1)).is_empty(), "it was asked for in an earlier session");
+    let effects = receive(&mut machine, at(0), test(1)).unwrap();
+    assert!(matches!(&effects[..], [Effect::Tell(Event::TestAsked(request))] if request.request_id == "1"));
+    assert!(violated(receive(&mut machine, at(0), test(1))).contains("not answered"));
+    let effects = command(&mut machine, at(0), tested(1));
+    assert!(matches!(&effects[..], [Effect::Say(Say::Tested { request_id, .. })] if request_id == "1"));
+    assert!(command(&mut machine, at(0), tested(1)).is_empty());
 }
 
 #[test]
@@ -199,6 +228,7 @@ fn received() -> impl Strategy<Value = Received> {
         Just(Received::Released(RunId::new("r"))),
         Just(Received::Revoke { run_id: RunId::new("r"), reason: Reason::LEASE_REVOKED }),
         (0..60_u64).prop_map(|seconds| Received::Pushback(Duration::from_secs(seconds))),
+        (0..3_u64).prop_map(test),
         Just(Received::Unasked { message: "Drain", capability: "drain" }),
         Just(Received::Malformed(String::new())),
     ]
@@ -211,6 +241,7 @@ fn input() -> impl Strategy<Value = (u64, Input)> {
         (0..3_u64).prop_map(|version| Command::Answer { pipeline: "p".to_owned(), version, refused: None }),
         (0..3_u32).prop_map(|slots| Command::Offer { slots }),
         Just(()).prop_map(move |()| Command::Release(release())),
+        (0..3_u64).prop_map(tested),
     ];
     let inputs = prop_oneof![
         3 => received().prop_map(Input::Received),
@@ -222,12 +253,13 @@ fn input() -> impl Strategy<Value = (u64, Input)> {
 
 proptest! {
     /// Whatever arrives in whatever order: an error or effects, nothing is said before `Welcome`, every answer is to a
-    /// definition of this session, heartbeats count up, and the slots that are open are never more than were offered.
+    /// definition or a test of this session, heartbeats count up, and the slots that are open are never more than were offered.
     #[test]
     fn no_schedule_makes_the_agent_break_the_protocol(inputs in proptest::collection::vec(input(), 1..60)) {
         let (mut machine, _) = Machine::start(at(0), vec![held("r")]);
         let (mut now, mut is_open, mut last_id) = (0, false, 0);
         let (mut unanswered, mut offered, mut open_slots) = (None, 0, 0);
+        let mut tests = BTreeSet::new();
         for (passed, input) in inputs {
             now += passed;
             if let Input::Received(Received::Definition(definition)) = &input {
@@ -238,6 +270,9 @@ proptest! {
             }
             if let (Input::Command(Command::Offer { slots }), true) = (&input, is_open) {
                 offered = *slots;
+            }
+            if let (Input::Received(Received::TestConnection(request)), true) = (&input, is_open) {
+                tests.insert(request.request_id.clone());
             }
             let Ok(effects) = machine.step(at(now), input) else { return Ok(()) };
             for effect in effects {
@@ -258,6 +293,7 @@ proptest! {
                             Say::Answer { version, .. } => prop_assert_eq!(unanswered.take(), Some(version)),
                             Say::LeaseRequest { slots } => open_slots = slots,
                             Say::Hello { .. } => prop_assert!(false, "a second Hello"),
+                            Say::Tested { request_id, .. } => prop_assert!(tests.remove(&request_id)),
                             Say::Release(_) | Say::Report(_) => {}
                         }
                     }
