@@ -142,7 +142,7 @@ impl Source for SalesforceSource {
 }
 
 impl SalesforceSource {
-    fn login<'a>(&'a self, extraction: &'a Extraction) -> Login<'a> {
+    pub(crate) fn login<'a>(&'a self, extraction: &'a Extraction) -> Login<'a> {
         Login {
             auth: &self.config.auth,
             ca: self.config.ca.as_ref(),

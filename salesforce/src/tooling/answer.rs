@@ -45,7 +45,10 @@ pub(crate) struct FieldsOf {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Useless {
     /// This part says that no other can be read either.
-    Ends { status: u16, code: Option<ErrorCode> },
+    Ends {
+        status: u16,
+        code: Option<ErrorCode>,
+    },
     Malformed(&'static str),
 }
 
@@ -120,7 +123,8 @@ impl<T> Page<T> {
     where
         T: Row<'de>,
     {
-        let page: Self = parse_object(body).map_err(|_error| Reply::Unreadable("the answer to its query cannot be read"))?;
+        let page: Self =
+            parse_object(body).map_err(|_error| Reply::Unreadable("the answer to its query cannot be read"))?;
         let rows = page.records.ok_or(Reply::Unreadable("the answer to its query has no rows"))?;
         Ok((rows.said, rows.count <= MAX_ROWS && page.done != Some(false)))
     }
@@ -162,7 +166,8 @@ struct FieldRow<'a> {
 
 impl<'de: 'a, 'a> Row<'de> for FieldRow<'a> {
     fn says_something(&self) -> bool {
-        let Self { description, security_classification, compliance_group, business_status, business_owner_id, .. } = self;
+        let Self { description, security_classification, compliance_group, business_status, business_owner_id, .. } =
+            self;
         let all = [description, security_classification, compliance_group, business_status, business_owner_id];
         all.into_iter().any(Option::is_some)
     }

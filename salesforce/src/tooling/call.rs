@@ -80,7 +80,11 @@ impl ToolingCall {
             Request::Owners { users, groups, .. } => {
                 let query = |ids: &[String], of: &str| {
                     let ids = ids.iter().map(String::as_str);
-                    format!("/services/data/v{}/query?q={}", self.version, encoded(&soql(&["Id", "Name"], of, "Id", ids)))
+                    format!(
+                        "/services/data/v{}/query?q={}",
+                        self.version,
+                        encoded(&soql(&["Id", "Name"], of, "Id", ids))
+                    )
                 };
                 vec![query(users, "User"), query(groups, "Group")]
             }
@@ -92,9 +96,8 @@ impl ToolingCall {
             Request::Counts { .. } | Request::Tooling(_) => vec![true; urls.len()],
         };
         let parts = urls.into_iter().enumerate().zip(asked).filter(|(_, asked)| *asked);
-        let composite_request = parts
-            .map(|((index, url), _)| Subrequest { method: "GET", url, reference_id: reference(index) })
-            .collect();
+        let composite_request =
+            parts.map(|((index, url), _)| Subrequest { method: "GET", url, reference_id: reference(index) }).collect();
         serde_json::to_vec(&Composite { all_or_none: false, composite_request }).map(Bytes::from).map(Some)
     }
 }
@@ -124,9 +127,7 @@ impl Part {
         let names = self.objects.iter().map(|object| &*object.name);
         let soql = match self.of {
             Of::Vocabulary => return format!("/services/data/v{version}/tooling/sobjects/FieldDefinition/describe"),
-            Of::Entities => {
-                soql(&["QualifiedApiName", "Description"], "EntityDefinition", "QualifiedApiName", names)
-            }
+            Of::Entities => soql(&["QualifiedApiName", "Description"], "EntityDefinition", "QualifiedApiName", names),
             Of::Fields(Columns { classification, owner }) => {
                 let mut columns = vec!["QualifiedApiName", "EntityDefinition.QualifiedApiName", "Description"];
                 if classification {

@@ -101,7 +101,10 @@ mod tests {
             owners.need(id);
         }
         let (users, groups) = owners.take_unasked().unwrap();
-        assert_eq!((users.as_slice(), groups.as_slice()), (&["005000000000001".into()][..], &["00G000000000001".into()][..]));
+        assert_eq!(
+            (users.as_slice(), groups.as_slice()),
+            (&["005000000000001".into()][..], &["00G000000000001".into()][..])
+        );
         assert!(owners.take_unasked().is_none());
         assert!(!owners.is_settled("005000000000001AAA"));
         assert!(owners.is_settled("a01000000000001AAA"), "no owner: nothing is waited for");

@@ -67,7 +67,8 @@ impl Pool {
         let mut queries = Vec::with_capacity(count);
         while queries.len() < count {
             let query = rest.take(max_text)?;
-            let (rows, text) = query.iter().fold((0, 0), |(rows, text), object| (rows + object.rows, text + object.text()));
+            let (rows, text) =
+                query.iter().fold((0, 0), |(rows, text), object| (rows + object.rows, text + object.text()));
             // A name has at most 80 bytes: with less room than that the text is what is full.
             if rows < FULL_ROWS && text + 128 < max_text && !any {
                 return None;

@@ -106,7 +106,8 @@ impl Annotator {
         self.counts = Question::Known(());
         Some(warning(
             "record_counts_unreadable",
-            "the record counts cannot be read and are left out; they need the permission View Setup and Configuration".into(),
+            "the record counts cannot be read and are left out; they need the permission View Setup and Configuration"
+                .into(),
         ))
     }
 
@@ -326,6 +327,8 @@ impl Annotator {
         let first = !std::mem::replace(&mut self.ended, true);
         self.pool.clear();
         self.again.clear();
+        // They are among those that the warning is about.
+        self.without = 0;
         if self.vocabulary().is_none() {
             self.vocabulary = Question::Known(Vocabulary::default());
         }
@@ -337,4 +340,3 @@ impl Annotator {
 fn warning(code: &'static str, text: String) -> Notice {
     Notice { severity: Severity::Warning, code, text }
 }
-
