@@ -1,16 +1,14 @@
 //! What an org consists of: objects, fields, relations. Plain data; how it looks on the wire is in `describe`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::org::ApiVersion;
 use crate::payload::Fragment;
-use crate::rest::Rows;
+use crate::rest::RowCache;
 
 /// An entry of describeGlobal, without the members that follow from others (`urls`).
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -143,27 +141,6 @@ pub struct Object {
     pub(crate) prepared: Vec<OnceLock<Arc<Fragment>>>,
     /// Rows of FieldDefinition as served.
     pub(crate) rows: RowCache,
-}
-
-/// Rows of FieldDefinition by API version and columns. A clone has what the original had.
-#[derive(Debug, Default)]
-pub(crate) struct RowCache(Mutex<BTreeMap<(ApiVersion, u8), Rows>>);
-
-impl Clone for RowCache {
-    fn clone(&self) -> Self {
-        Self(Mutex::new(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()))
-    }
-}
-
-impl RowCache {
-    pub(crate) fn get(&self, version: ApiVersion, columns: u8, make: impl FnOnce() -> Rows) -> Rows {
-        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        rows.entry((version, columns)).or_insert_with(make).clone()
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
-    }
 }
 
 /// A field's type.

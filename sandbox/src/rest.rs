@@ -5,7 +5,7 @@ mod limits;
 mod soql;
 mod tooling;
 
-pub(crate) use tooling::{Rows, prepare};
+pub(crate) use tooling::{RowCache, prepare};
 
 use std::time::Duration;
 

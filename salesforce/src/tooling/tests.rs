@@ -45,8 +45,8 @@ fn listed(org: &Org) -> Vec<ListedObject> {
     org.objects().map(|object| listed(&object.entry.name)).collect()
 }
 
-/// Runs over the whole org, adding 25 objects at a time, with one call in flight.
-async fn run(sandbox: &SandboxHandle, wants: Wants, version: ApiVersion) -> Result<Run, SourceError> {
+/// A source of that org, and what it reads its secrets from.
+fn source(sandbox: &SandboxHandle) -> (SalesforceSource, Extraction) {
     let own = sandbox.credentials();
     let yaml = format!(
         "source: {{type: salesforce, serviceName: sf, serviceConnection: {{config: {{type: Salesforce, \
@@ -68,6 +68,12 @@ async fn run(sandbox: &SandboxHandle, wants: Wants, version: ApiVersion) -> Resu
         full: false,
         progress: Arc::default(),
     };
+    (source, extraction)
+}
+
+/// Runs over the whole org, adding 25 objects at a time, with one call in flight.
+async fn run(sandbox: &SandboxHandle, wants: Wants, version: ApiVersion) -> Result<Run, SourceError> {
+    let (source, extraction) = source(sandbox);
     let mut access = Access::open(source.login(&extraction)).await?;
 
     let org = sandbox.org();

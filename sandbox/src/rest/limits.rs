@@ -118,7 +118,11 @@ fn owners(from: &str, people: &[(&str, &str)], query: &Query) -> Answer {
                 "id" => record.insert("Id".into(), json!(id)),
                 "name" => record.insert("Name".into(), json!(name)),
                 _ => {
-                    return error(400, "INVALID_FIELD", &format!("No such column '{column}' on sobject of type {from}"));
+                    return error(
+                        400,
+                        "INVALID_FIELD",
+                        &format!("No such column '{column}' on sobject of type {from}"),
+                    );
                 }
             };
         }

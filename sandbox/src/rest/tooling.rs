@@ -16,7 +16,7 @@ use super::soql::{self, Filter, Literal, Operator, Query, Select};
 use super::{Answer, Server, error, not_found};
 use crate::generate;
 use crate::model::Object;
-pub(crate) use rows::{Rows, prepare};
+pub(crate) use rows::{RowCache, prepare};
 
 /// Rows in any answer about entity definitions.
 const MOST_ROWS: usize = 2_000;

@@ -36,11 +36,11 @@ fn refused(status: u16, code: &str) -> Reply {
     Reply::Refused { status, code: ErrorCode::parse(code) }
 }
 
-/// Runs to the end. What every object came to, the notices and the number of calls.
-fn finish(
-    annotator: &mut Annotator,
-    refuse: impl Fn(&Part) -> Option<Reply>,
-) -> Result<(BTreeMap<usize, Result<Annotations, ObjectFailure>>, Vec<Notice>, usize), SourceError> {
+/// What every object came to, the notices and the number of calls.
+type Finished = (BTreeMap<usize, Result<Annotations, ObjectFailure>>, Vec<Notice>, usize);
+
+/// Runs to the end.
+fn finish(annotator: &mut Annotator, refuse: impl Fn(&Part) -> Option<Reply>) -> Result<Finished, SourceError> {
     let (mut known, mut notices, mut calls) = (BTreeMap::new(), Vec::new(), 0);
     while let Some(call) = annotator.next_call(true) {
         calls += 1;

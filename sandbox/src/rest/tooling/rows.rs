@@ -1,7 +1,8 @@
 //! Rows of FieldDefinition that were compressed beforehand, an object at a time, for the columns that extractions ask for.
 //! An org of 100,000 fields is then answered by copying, as its describes are.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::super::soql::{Operator, Query, Select};
 use super::super::{Answer, Server};
@@ -18,12 +19,33 @@ const OPTIONAL: [&str; 4] = ["SecurityClassification", "ComplianceGroup", "Busin
 /// Which optional columns a query has, one bit each.
 type Columns = u8;
 
-/// The columns that are prepared before the first request: none of the optional ones, and the classification.
-const PREPARED: [Columns; 2] = [0, 0b0111];
+/// The columns that are prepared before the first request: with the classification, as extractions ask by default.
+const PREPARED: Columns = 0b0111;
+
+/// Rows of FieldDefinition by API version and columns. A clone has what the original had.
+#[derive(Debug, Default)]
+pub(crate) struct RowCache(Mutex<BTreeMap<(ApiVersion, Columns), Rows>>);
+
+impl Clone for RowCache {
+    fn clone(&self) -> Self {
+        Self(Mutex::new(self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()))
+    }
+}
+
+impl RowCache {
+    fn get(&self, version: ApiVersion, columns: Columns, make: impl FnOnce() -> Rows) -> Rows {
+        let mut rows = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        rows.entry((version, columns)).or_insert_with(make).clone()
+    }
+
+    pub(crate) fn clear(&mut self) {
+        self.0.get_mut().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
 
 /// The rows of one object.
 #[derive(Clone, Debug)]
-pub(crate) struct Rows {
+struct Rows {
     count: usize,
     /// Joined by commas; `None` for none.
     text: Option<Arc<Fragment>>,
@@ -31,7 +53,7 @@ pub(crate) struct Rows {
 
 /// Builds what most clients will ask for.
 pub(crate) fn prepare(object: &Object, version: ApiVersion) {
-    PREPARED.iter().for_each(|columns| drop(rows(object, version, *columns)));
+    drop(rows(object, version, PREPARED));
 }
 
 /// The answer, if the query is one of those and not too large for one answer.
