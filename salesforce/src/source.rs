@@ -140,7 +140,7 @@ impl Source for SalesforceSource {
 }
 
 impl SalesforceSource {
-    fn login<'a>(&'a self, extraction: &'a Extraction, quota: &'a Arc<Quota>) -> Login<'a> {
+    pub(crate) fn login<'a>(&'a self, extraction: &'a Extraction, quota: &'a Arc<Quota>) -> Login<'a> {
         Login {
             auth: &self.config.auth,
             ssl: &self.config.ssl,

@@ -29,6 +29,7 @@ mod settle;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::annotations::{Annotations, Vocabulary};
 use crate::composite::ObjectFailure;
@@ -39,6 +40,7 @@ use ledger::Ledger;
 use pack::{Asked, MAX_ROWS, Pool};
 
 pub(crate) use call::ToolingCall;
+#[cfg_attr(not(test), expect(unused_imports, reason = "`source` will call it"))]
 pub(crate) use perform::{ToolingOutcome, perform};
 
 /// Queries in a call (Salesforce's limit).
@@ -162,14 +164,14 @@ impl Annotator {
             None if flush => std::iter::from_fn(|| self.pool.take(self.max_text)).take(room).collect(),
             None => return None,
         };
-        let mut parts = Vec::with_capacity(MAX_QUERIES + 1);
+        let mut parts: Vec<Part> = self.again.drain(..ready).collect();
+        let of = Of::Fields(self.columns);
+        parts.extend(fresh.into_iter().map(|objects| Part { of, objects, tries: 0 }));
+        // Last: when definitions may not be read, the queries before it say why.
         if let Question::Unasked { tries } = self.vocabulary {
             self.vocabulary = Question::Asked;
             parts.push(Part { of: Of::Vocabulary, objects: Vec::new(), tries });
         }
-        parts.extend(self.again.drain(..ready));
-        let of = Of::Fields(self.columns);
-        parts.extend(fresh.into_iter().map(|objects| Part { of, objects, tries: 0 }));
         if parts.is_empty() { None } else { call(Request::Tooling(parts)) }
     }
 
@@ -211,7 +213,7 @@ impl Annotator {
 }
 
 /// The queries for the descriptions of objects: as many names as an answer has rows.
-fn entity_queries(objects: impl Iterator<Item = (usize, std::sync::Arc<str>)>) -> VecDeque<Part> {
+fn entity_queries(objects: impl Iterator<Item = (usize, Arc<str>)>) -> VecDeque<Part> {
     let mut queries: VecDeque<Part> = VecDeque::new();
     let mut text = 0;
     for (index, name) in objects {

@@ -4,7 +4,7 @@
 //! show it, else from the API's documentation.
 
 mod field;
-mod json;
+pub(crate) mod json;
 
 use crate::model::{Child, ListEntry, Object, ObjectKind};
 use crate::org::ApiVersion;

@@ -48,6 +48,25 @@ pub struct FaultPlan {
     pub server_host: Option<String>,
     /// The user lacks View Setup and Configuration: EntityDefinition, FieldDefinition and recordCount are refused.
     pub no_view_setup: bool,
+    /// Sub-requests of a composite that are answered with an error; the first that fits counts.
+    pub parts: Vec<PartFault>,
+    /// Sub-requests with a URL of more bytes are answered 414.
+    pub longest_part_url: Option<usize>,
+    /// FieldDefinition has so many rows more for each object: fields that the user's describe lacks.
+    pub hidden_fields: usize,
+}
+
+/// An error that sub-requests of a composite are answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartFault {
+    /// Those whose URL contains this, as it is sent.
+    pub url: String,
+    /// The status.
+    pub status: u16,
+    /// The `errorCode`.
+    pub code: String,
+    /// So many of them (`u32::MAX` for all).
+    pub times: u32,
 }
 
 /// How slowly a body arrives.
@@ -90,6 +109,14 @@ impl Faults {
             let fate = fate(plan, call, path);
             let truncated = fate == Fate::Answered && take(&mut plan.truncate_next);
             Met { fate, truncated, latency: plan.latency, slow_body: plan.slow_body }
+        })
+    }
+
+    /// The status and the code that a sub-request with this URL is made to fail with.
+    pub(crate) fn meet_part(&self, url: &str) -> Option<(u16, String)> {
+        self.change(|plan| {
+            let fault = plan.parts.iter_mut().find(|fault| fault.times > 0 && url.contains(&fault.url))?;
+            take(&mut fault.times).then(|| (fault.status, fault.code.clone()))
         })
     }
 

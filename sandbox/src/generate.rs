@@ -4,6 +4,7 @@ mod companion;
 mod custom;
 pub(crate) mod label;
 mod pad;
+pub(crate) mod people;
 mod plan;
 mod tables;
 
@@ -203,7 +204,7 @@ fn finish(objects: &mut [Object], seed: u64) {
         // A tenth of the objects was changed by itself after the last change of the whole org.
         let later = if rng.u8(..10) == 0 { rng.i64(60..40 * 86_400) } else { 0 };
         object.modified = Timestamp::from_second(base.as_second() + later).unwrap_or(base);
-        custom::describe_for_people(object, &mut rng);
+        people::annotate(object, &mut rng);
         for field in &object.fields {
             for target in &field.reference_to {
                 children.entry(target.clone()).or_default().push(Child {

@@ -22,7 +22,7 @@ mod server;
 mod stamp;
 mod tls;
 
-pub use faults::{FaultPlan, Faults, SlowBody};
+pub use faults::{FaultPlan, Faults, PartFault, SlowBody};
 pub use log::{Kind, LoggedRequest, Requests};
 pub use model::{Child, Field, FieldType, ListEntry, Object, ObjectKind, PicklistValue};
 pub use org::{ApiVersion, Credentials, Org, OrgConfig};

@@ -1,5 +1,6 @@
 //! What an org consists of: objects, fields, relations. Plain data; how it looks on the wire is in `describe`.
 
+use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
 use jiff::Timestamp;
@@ -7,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::payload::Fragment;
+use crate::rest::RowCache;
 
 /// An entry of describeGlobal, without the members that follow from others (`urls`).
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -137,6 +139,8 @@ pub struct Object {
     pub(crate) recorded: Option<Arc<RawValue>>,
     /// Describes as served, one for each API version that was asked for.
     pub(crate) prepared: Vec<OnceLock<Arc<Fragment>>>,
+    /// Rows of FieldDefinition as served.
+    pub(crate) rows: RowCache,
 }
 
 /// A field's type.
@@ -347,9 +351,13 @@ pub struct Field {
     /// What its owner wrote about it; only the Tooling API gives it.
     pub description: Option<String>,
     /// Data sensitivity level; only the Tooling API gives it.
-    pub classification: Option<&'static str>,
+    pub classification: Option<Cow<'static, str>>,
     /// Compliance groups joined by `;`; only the Tooling API gives it.
-    pub compliance: Option<&'static str>,
+    pub compliance: Option<Cow<'static, str>>,
+    /// What is planned for it; only the Tooling API gives it.
+    pub business_status: Option<Cow<'static, str>>,
+    /// The id of the user or group that it belongs to; only the Tooling API gives it.
+    pub owner: Option<Cow<'static, str>>,
 }
 
 impl Field {

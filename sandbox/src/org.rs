@@ -14,7 +14,7 @@ use serde_json::{Map, Value};
 
 use crate::model::{Field, Object};
 use crate::payload::Fragment;
-use crate::{describe, generate, recordings};
+use crate::{describe, generate, recordings, rest};
 
 /// When the generated org's metadata last changed as a whole, 2026-05-04T03:46:54Z.
 const ORG_MODIFIED: i64 = 1_777_866_414;
@@ -265,7 +265,73 @@ impl Org {
             ..Field::default()
         });
         changed.touch(modified);
+        changed.rows.clear();
         Ok(())
+    }
+
+    /// Writes about an object, or unwrites. No stamp moves: only the Tooling API shows it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such object, or what the Tooling API says about it is a recording.
+    pub fn describe_object(&mut self, object: &str, text: Option<&str>) -> anyhow::Result<()> {
+        self.unstamped(object)?.description = text.map(ToOwned::to_owned);
+        Ok(())
+    }
+
+    /// Writes about a field, or unwrites. No stamp moves: only the Tooling API shows it.
+    ///
+    /// # Errors
+    ///
+    /// When there is no such field, or what the Tooling API says about its object is a recording.
+    pub fn describe_field(&mut self, object: &str, field: &str, text: Option<&str>) -> anyhow::Result<()> {
+        self.unstamped_field(object, field)?.description = text.map(ToOwned::to_owned);
+        Ok(())
+    }
+
+    /// Sets a field's data sensitivity level and compliance groups. No stamp moves.
+    ///
+    /// # Errors
+    ///
+    /// As [`Org::describe_field`].
+    pub fn classify_field(
+        &mut self,
+        object: &str,
+        field: &str,
+        level: Option<&str>,
+        groups: &[&str],
+    ) -> anyhow::Result<()> {
+        let field = self.unstamped_field(object, field)?;
+        field.classification = level.map(|level| level.to_owned().into());
+        field.compliance = (!groups.is_empty()).then(|| groups.join(";").into());
+        Ok(())
+    }
+
+    /// Gives a field to the user or group with this id, or to nobody. No stamp moves.
+    ///
+    /// # Errors
+    ///
+    /// As [`Org::describe_field`].
+    pub fn own_field(&mut self, object: &str, field: &str, owner: Option<&str>) -> anyhow::Result<()> {
+        self.unstamped_field(object, field)?.owner = owner.map(|owner| owner.to_owned().into());
+        Ok(())
+    }
+
+    fn unstamped_field(&mut self, object: &str, field: &str) -> anyhow::Result<&mut Field> {
+        let fields = &mut self.unstamped(object)?.fields;
+        let found = fields.iter_mut().find(|other| other.name.eq_ignore_ascii_case(field));
+        found.with_context(|| format!("no field {object}.{field}"))
+    }
+
+    /// An object to change in what no describe shows.
+    fn unstamped(&mut self, name: &str) -> anyhow::Result<&mut Object> {
+        let at = self.position(name)?;
+        let key = name.to_lowercase();
+        let recorded = self.rows.entities.contains_key(&key) || self.rows.fields.contains_key(&key);
+        ensure!(!recorded, "what the Tooling API says about {name} is a recording: it cannot be changed");
+        let object = Arc::make_mut(self.objects.get_mut(at).with_context(|| format!("no object {name}"))?);
+        object.rows.clear();
+        Ok(object)
     }
 
     /// Moves every object's stamp without changing anything, as a change of a profile or a label does.
@@ -286,13 +352,18 @@ impl Org {
         self.modified
     }
 
-    /// Builds every describe of a version, on all cores, so that no request has to.
+    /// Builds every describe of a version and the rows of its fields, on all cores, so that no request has to.
     pub(crate) fn prepare(&self, version: ApiVersion) {
         let threads = std::thread::available_parallelism().map_or(1, usize::from);
         let share = self.objects.len().div_ceil(threads).max(1);
         std::thread::scope(|scope| {
             for objects in self.objects.chunks(share) {
-                scope.spawn(move || objects.iter().for_each(|object| drop(object.describe(version))));
+                scope.spawn(move || {
+                    for object in objects {
+                        drop(object.describe(version));
+                        rest::prepare(object, version);
+                    }
+                });
             }
         });
     }

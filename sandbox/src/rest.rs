@@ -5,6 +5,8 @@ mod limits;
 mod soql;
 mod tooling;
 
+pub(crate) use tooling::{RowCache, prepare};
+
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -213,6 +215,7 @@ impl Server<'_> {
             [] => self.resources(),
             ["sobjects"] => self.global(since),
             ["sobjects", name, "describe"] => self.describe(&decode(name), since),
+            ["tooling", "sobjects", name, "describe"] => tooling::describe(self, &decode(name)),
             ["tooling", "query"] => tooling::query(self, &parameter(query, "q").unwrap_or_default()),
             ["query"] => limits::query(self, &parameter(query, "q").unwrap_or_default()),
             ["limits"] => limits::limits(self),

@@ -321,3 +321,130 @@ fn counts(body: &[u8]) -> Reply {
         Ok(_) | Err(_) => Reply::Unreadable("the record counts cannot be read"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::config::ApiVersion;
+    use crate::tooling::call::Columns;
+    use crate::tooling::pack::Asked;
+
+    /// A call with one question about `Account` and `a__B__c`.
+    fn call(of: Of) -> ToolingCall {
+        let object = |(index, name): (usize, &str)| Asked { index, name: name.into(), rows: 3 };
+        let objects = ["Account", "a__B__c"].into_iter().enumerate().map(object).collect();
+        let request = Request::Tooling(vec![Part { of, objects, tries: 0 }]);
+        ToolingCall { version: ApiVersion::new(67), request }
+    }
+
+    fn fields() -> ToolingCall {
+        call(Of::Fields(Columns { classification: true, owner: true }))
+    }
+
+    fn answer(status: u16, body: &str) -> String {
+        let part = format!(r#"{{"body":{body},"httpHeaders":{{}},"httpStatusCode":{status},"referenceId":"t0"}}"#);
+        format!(r#"{{"compositeResponse":[{part}]}}"#)
+    }
+
+    fn only(call: &ToolingCall, status: u16, body: &str) -> Reply {
+        let mut replies = read(call, answer(status, body).as_bytes()).unwrap();
+        assert_eq!(replies.len(), 1);
+        replies.remove(0)
+    }
+
+    #[test]
+    fn rows_as_recorded_are_read_and_what_says_nothing_is_left_out() {
+        let row = |object: &str, rest: &str| {
+            format!(
+                r#"{{"attributes":{{"type":"FieldDefinition","url":"/x"}},"EntityDefinition":{{"attributes":{{}},
+                "QualifiedApiName":"{object}"}},"Unknown":[1,{{}}],{rest}}}"#
+            )
+        };
+        let rows = [
+            row(
+                "ACCOUNT",
+                r#""QualifiedApiName":"Name","Description":"a \"b\"\nü","BusinessOwnerId":"005000000000001AAA""#,
+            ),
+            row(
+                "A__b__C",
+                r#""QualifiedApiName":"X__c","ComplianceGroup":"PII; GDPR;","SecurityClassification":"Internal""#,
+            ),
+            row("a__B__c", r#""QualifiedApiName":"Y__c","Description":null,"BusinessStatus":"Active""#),
+            row("Account", r#""QualifiedApiName":"Blank","Description":" \n""#),
+            row("Account", r#""QualifiedApiName":"Nothing","Description":{"a":1},"ComplianceGroup":7"#),
+            row("Contact", r#""QualifiedApiName":"Name","Description":"of an object that was not asked for""#),
+            r#"{"QualifiedApiName":"Homeless","EntityDefinition":null,"Description":"x"}"#.to_owned(),
+            r#"{"EntityDefinition":{"QualifiedApiName":"Account"},"Description":"of a field without a name"}"#
+                .to_owned(),
+        ];
+        let body = format!(r#"{{"size":8,"done":true,"queryLocator":null,"records":[{}]}}"#, rows.join(","));
+        let Reply::Fields { said, whole } = only(&fields(), 200, &body) else { panic!("no fields") };
+        let described = FieldAnnotations { description: Some("a \"b\"\nü".to_owned()), ..Default::default() };
+        let classified = FieldAnnotations {
+            sensitivity: Some("Internal".to_owned()),
+            compliance: vec!["PII".to_owned(), "GDPR".to_owned()],
+            ..Default::default()
+        };
+        let active = FieldAnnotations { status: Some("Active".to_owned()), ..Default::default() };
+        assert!(whole);
+        assert_eq!(said[0].fields, BTreeMap::from([("name".to_owned(), described)]));
+        assert_eq!(said[0].owners, [("name".to_owned(), "005000000000001AAA".to_owned())]);
+        assert_eq!(said[1].fields, BTreeMap::from([("x__c".to_owned(), classified), ("y__c".to_owned(), active)]));
+    }
+
+    #[test]
+    fn two_thousand_rows_are_not_all() {
+        let whole = |rows: usize, done: bool| {
+            let rows = vec![r#"{"QualifiedApiName":"X"}"#; rows].join(",");
+            match only(&call(Of::Entities), 200, &format!(r#"{{"done":{done},"records":[{rows}]}}"#)) {
+                Reply::Entities { whole, .. } => whole,
+                other => panic!("{other:?}"),
+            }
+        };
+        assert_eq!([whole(1_999, true), whole(2_000, true), whole(1, false)], [true, false, false]);
+    }
+
+    #[test]
+    fn what_is_no_answer_says_so() {
+        for body in ["null", "[]", "{}", r#"{"records":null}"#, r#"{"records":{}}"#, "\"<html>\"", "7"] {
+            assert!(matches!(only(&fields(), 200, body), Reply::Unreadable(_)), "{body}");
+        }
+        let refused = only(&fields(), 400, r#"[{"message":"secret","errorCode":"INVALID_TYPE"}]"#);
+        assert_eq!(refused, Reply::Refused { status: 400, code: ErrorCode::parse("INVALID_TYPE") });
+        let none = read(&fields(), br#"{"compositeResponse":[]}"#).unwrap();
+        assert!(matches!(none.as_slice(), [Reply::Unreadable(_)]));
+        assert_eq!(read(&fields(), b"<html>"), Err(Useless::Malformed("is HTML, not JSON")));
+        let expired = answer(401, r#"[{"errorCode":"INVALID_SESSION_ID"}]"#);
+        let code = ErrorCode::parse("INVALID_SESSION_ID");
+        assert_eq!(read(&fields(), expired.as_bytes()), Err(Useless::Ends { status: 401, code }));
+    }
+
+    #[test]
+    fn only_values_in_use_are_in_the_vocabulary() {
+        let body = r#"{"fields":[{"name":"Other","picklistValues":[{"active":true,"value":"x"}]},{"picklistValues":[]},
+            {"name":"BusinessStatus","picklistValues":[{"active":true,"value":"Active"},{"active":false,"value":"Old"},
+            {"value":"Unsaid"},{"active":true,"value":null},7]},{"name":"ComplianceGroup","picklistValues":null}]}"#;
+        let expected = Vocabulary { status: vec!["Active".to_owned()], ..Vocabulary::default() };
+        assert_eq!(only(&call(Of::Vocabulary), 200, body), Reply::Vocabulary(expected));
+    }
+
+    #[test]
+    fn counts_are_whole_numbers_by_name() {
+        let body =
+            br#"{"sObjects":[{"count":3,"name":"Account"},{"count":-1,"name":"A"},{"count":"7","name":"B"},{}]}"#;
+        assert_eq!(counts(body), Reply::Counts(HashMap::from([("account".to_owned(), 3)])));
+        assert!(matches!(counts(b"{}"), Reply::Unreadable(_)));
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_comes_it_is_read_or_refused(body in "[\\[\\]{}:,\"0-9a-z]{0,60}", status in 0_u16..600) {
+            for call in [fields(), call(Of::Entities), call(Of::Vocabulary)] {
+                drop(read(&call, body.as_bytes()));
+                drop(read(&call, answer(status, &body).as_bytes()));
+            }
+        }
+    }
+}

@@ -1,5 +1,7 @@
 //! What follows from the outcome of a call.
 
+use std::collections::HashMap;
+
 use hybrid_runner_connector::{Notice, Reason, Severity, SourceError};
 
 use super::answer::Reply;
@@ -50,9 +52,18 @@ impl Annotator {
             ToolingOutcome::Denied(error) => Err((error, false)),
         };
         let notice = match (call.request, replies) {
-            (Request::Counts { tries }, replies) => self.settle_counts(tries, replies.ok()),
+            (Request::Counts { tries }, Ok(mut replies)) => {
+                let reply = replies.pop().unwrap_or(Reply::Unreadable("there is no answer"));
+                self.settle_counts(tries, reply)
+            }
+            (Request::Counts { tries }, Err((_, true))) if tries + 1 < MAX_TRIES_OPTIONAL => {
+                self.counts = Question::Unasked { tries: tries + 1 };
+                None
+            }
+            (Request::Counts { .. }, Err((error, _))) => Some(self.give_counts_up(&error.to_string())),
             (Request::Owners { users, groups, tries }, replies) => {
-                self.settle_owners(users.into_iter().chain(groups).collect(), tries, replies.ok())
+                let replies = replies.map_err(|(_, smaller)| smaller);
+                self.settle_owners(users.into_iter().chain(groups).collect(), tries, replies)
             }
             (Request::Tooling(_), Err((error, false))) => self.end_denied(&error.to_string()),
             (Request::Tooling(parts), Err((error, true))) => {
@@ -89,44 +100,51 @@ impl Annotator {
         notices
     }
 
-    fn settle_counts(&mut self, tries: u32, replies: Option<Vec<Reply>>) -> Option<Notice> {
-        match replies.and_then(|mut replies| replies.pop()) {
-            Some(Reply::Counts(counts)) => {
+    fn settle_counts(&mut self, tries: u32, reply: Reply) -> Option<Notice> {
+        match reply {
+            Reply::Counts(counts) => {
                 self.ledger.count(counts);
                 self.counts = Question::Known(());
-                return None;
             }
-            Some(Reply::Unreadable(_)) if tries + 1 < MAX_TRIES_OPTIONAL => {
+            Reply::Unreadable(_) if tries + 1 < MAX_TRIES_OPTIONAL => {
                 self.counts = Question::Unasked { tries: tries + 1 };
-                return None;
             }
-            _ => {}
+            _ => return Some(self.give_counts_up("the answer is not one")),
         }
-        self.ledger.count(std::collections::HashMap::new());
-        self.counts = Question::Known(());
-        Some(warning(
-            "record_counts_unreadable",
-            "the record counts cannot be read and are left out; they need the permission View Setup and Configuration"
-                .into(),
-        ))
+        None
     }
 
-    fn settle_owners(&mut self, asked: Vec<String>, tries: u32, replies: Option<Vec<Reply>>) -> Option<Notice> {
-        let replies = replies.unwrap_or_default();
-        let named: Option<Vec<_>> = replies
-            .iter()
-            .map(|reply| if let Reply::Owners(named) = reply { Some(named.clone()) } else { None })
-            .collect();
-        if let Some(named) = named.filter(|named| !named.is_empty()) {
-            self.ledger.owners.learn(asked.into_iter(), named.concat());
-            self.ledger.named();
-            return None;
-        }
-        let passing = replies.iter().all(|reply| match reply {
-            Reply::Refused { status, code } => classify(*status, code.as_ref()) != Class::Final,
-            _ => true,
-        });
-        if passing && !replies.is_empty() && tries + 1 < MAX_TRIES_OPTIONAL {
+    fn give_counts_up(&mut self, error: &str) -> Notice {
+        self.ledger.count(HashMap::new());
+        self.counts = Question::Known(());
+        let text = format!(
+            "the record counts cannot be read and are left out ({error}); the user needs the permission View Setup and \
+             Configuration"
+        );
+        warning("record_counts_unreadable", text)
+    }
+
+    /// `replies`, or whether the call was too slow rather than refused.
+    fn settle_owners(&mut self, asked: Vec<String>, tries: u32, replies: Result<Vec<Reply>, bool>) -> Option<Notice> {
+        let passing = match replies {
+            Ok(replies) => {
+                let refused = |reply: &Reply| match reply {
+                    Reply::Refused { status, code } => classify(*status, code.as_ref()) == Class::Final,
+                    _ => false,
+                };
+                let passing = !replies.iter().any(refused);
+                let named =
+                    replies.into_iter().map(|reply| if let Reply::Owners(named) = reply { Some(named) } else { None });
+                if let Some(named) = named.collect::<Option<Vec<_>>>() {
+                    self.ledger.owners.learn(asked.into_iter(), named.concat());
+                    self.ledger.named();
+                    return None;
+                }
+                passing
+            }
+            Err(slow) => slow,
+        };
+        if passing && tries + 1 < MAX_TRIES_OPTIONAL {
             self.owner_tries = self.owner_tries.max(tries + 1);
             self.ledger.owners.put_back(asked.into_iter());
             return None;
@@ -327,6 +345,8 @@ impl Annotator {
         let first = !std::mem::replace(&mut self.ended, true);
         self.pool.clear();
         self.again.clear();
+        // They are among those that the warning is about.
+        self.without = 0;
         if self.vocabulary().is_none() {
             self.vocabulary = Question::Known(Vocabulary::default());
         }

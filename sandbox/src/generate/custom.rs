@@ -342,24 +342,6 @@ fn prefix(first: char, rng: &mut Rng) -> String {
     format!("{first}{}{}", any().to_ascii_uppercase(), any())
 }
 
-/// Descriptions and classifications, which only the Tooling API gives.
-pub(super) fn describe_for_people(object: &mut Object, rng: &mut Rng) {
-    if object.entry.custom || rng.u8(..4) == 0 {
-        object.description = Some(format!("{}: kept by the operations team.", object.entry.label));
-    }
-    for field in &mut object.fields {
-        if field.custom && rng.u8(..3) == 0 {
-            field.description = Some(format!("{} of the record, as agreed with \"finance\" & <audit>.", field.label));
-        }
-        let personal = matches!(field.kind, FieldType::Email | FieldType::Phone | FieldType::EncryptedString);
-        if personal && rng.bool() {
-            (field.classification, field.compliance) = (Some("Confidential"), Some("PII;GDPR"));
-        } else if field.custom && rng.u8(..10) == 0 {
-            field.classification = rng.choice(["Public", "Internal", "Restricted"]);
-        }
-    }
-}
-
 /// One value of a generated picklist.
 fn picklist_value(value: &str, label: &str) -> PicklistValue {
     PicklistValue { value: value.into(), label: label.into(), active: true, default: false, valid_for: None }

@@ -108,6 +108,12 @@ fn sub_request(server: &Server<'_>, request: &SubRequest, api: Api) -> Answer {
     if !request.method.eq_ignore_ascii_case("GET") {
         return error(405, "METHOD_NOT_ALLOWED", "HTTP Method not allowed. Allowed are GET");
     }
+    if let Some((status, code)) = server.world.faults.meet_part(&request.url) {
+        return error(status, &code, "This request was made to fail.");
+    }
+    if server.plan.longest_part_url.is_some_and(|most| request.url.len() > most) {
+        return error(414, "URI_TOO_LONG", "The URI is too long.");
+    }
     let (path, query) = request.url.split_once('?').unwrap_or((&request.url, ""));
     let own = format!("v{}", server.version);
     let segments = segments(path);

@@ -1,8 +1,10 @@
 //! EntityDefinition and FieldDefinition of the Tooling API, with their limits: 2,000 rows and no more, no `queryMore`, and
 //! no FieldDefinition without a filter on its object.
 
+mod classification;
 mod entity;
 mod field;
+mod rows;
 
 use std::cmp::Ordering;
 use std::sync::Arc;
@@ -11,9 +13,10 @@ use serde_json::{Map, Value, json};
 
 use super::limits::unsupported;
 use super::soql::{self, Filter, Literal, Operator, Query, Select};
-use super::{Answer, Server, error};
+use super::{Answer, Server, error, not_found};
 use crate::generate;
 use crate::model::Object;
+pub(crate) use rows::{RowCache, prepare};
 
 /// Rows in any answer about entity definitions.
 const MOST_ROWS: usize = 2_000;
@@ -34,11 +37,24 @@ pub(super) fn query(server: &Server<'_>, text: &str) -> Answer {
         let message = "COUNT() is not supported on this entity";
         return error(400, "EXTERNAL_OBJECT_UNSUPPORTED_EXCEPTION", message);
     }
+    if entity == "FieldDefinition"
+        && let Some(prepared) = rows::answer(server, &query)
+    {
+        return prepared;
+    }
     let found = if entity == "EntityDefinition" { entities(server, &query) } else { fields(server, &query) };
     match found {
         Ok(rows) => page(entity, rows, &query),
         Err(refused) => refused,
     }
+}
+
+/// The describe of FieldDefinition: which values fields can be classified with.
+pub(super) fn describe(server: &Server<'_>, name: &str) -> Answer {
+    if server.plan.no_view_setup || !name.eq_ignore_ascii_case("FieldDefinition") {
+        return not_found();
+    }
+    classification::describe()
 }
 
 fn page(entity: &str, mut rows: Vec<Row>, query: &Query) -> Answer {
@@ -131,7 +147,7 @@ impl FieldRow<'_> {
 fn field_rows<'a>(server: &Server<'_>, object: &'a Object) -> Vec<FieldRow<'a>> {
     match server.org.rows.fields.get(&object.entry.name.to_lowercase()) {
         Some(rows) => Arc::clone(rows).iter().cloned().map(FieldRow::Recorded).collect(),
-        None => field::made(object).into_iter().map(FieldRow::Made).collect(),
+        None => field::made(object, server.plan.hidden_fields).into_iter().map(FieldRow::Made).collect(),
     }
 }
 

@@ -3,3 +3,4 @@
 mod client;
 mod members;
 mod server;
+mod tooling;

@@ -66,8 +66,9 @@ pub(super) enum Made<'a> {
 const HIDDEN: [(&str, &str); 2] =
     [("UserRecordAccessId", "UserRecordAccess"), ("RecordVisibilityId", "RecordVisibility")];
 
-/// The rows of an object. Parts of an address have none, as their compound stands for them; it has.
-pub(super) fn made(object: &Object) -> Vec<Made<'_>> {
+/// The rows of an object, with so many of fields that the user does not see. Parts of an address have none, as their
+/// compound stands for them; it has.
+pub(super) fn made(object: &Object, invisible: usize) -> Vec<Made<'_>> {
     let is_part = |field: &Field| {
         let parent = field.compound.as_ref().and_then(|name| object.fields.iter().find(|other| other.name == *name));
         parent.is_some_and(|parent| matches!(parent.kind, FieldType::Address | FieldType::Location))
@@ -84,11 +85,16 @@ pub(super) fn made(object: &Object) -> Vec<Made<'_>> {
             ..Field::default()
         }))
     });
-    object.fields.iter().filter(|field| !is_part(field)).map(Made::Described).chain(hidden).collect()
+    let invisible = (0..invisible).map(|at| {
+        let (name, description) = (format!("Invisible_{at}__c"), Some("Not for everyone.".to_owned()));
+        Made::Hidden(Box::new(Field { name, description, length: 80, custom: true, ..Field::default() }))
+    });
+    let described = object.fields.iter().filter(|field| !is_part(field)).map(Made::Described);
+    described.chain(hidden).chain(invisible).collect()
 }
 
 impl Made<'_> {
-    fn field(&self) -> &Field {
+    pub(super) fn field(&self) -> &Field {
         match self {
             Self::Described(field) => field,
             Self::Hidden(field) => field,
@@ -159,13 +165,14 @@ fn column(object: &Object, field: &Field, name: &str) -> Value {
         "SecurityClassification" => json!(field.classification),
         "ComplianceGroup" => json!(field.compliance),
         "Description" => json!(field.description),
-        "BusinessStatus" => json!(field.classification.map(|_| "Active")),
+        "BusinessStatus" => json!(field.business_status),
+        "BusinessOwnerId" => json!(field.owner),
         _ => Value::Null,
     }
 }
 
 /// Custom fields are known by an id that contains `.00N`.
-fn field_id(object: &Object, field: &Field) -> String {
+pub(super) fn field_id(object: &Object, field: &Field) -> String {
     let of = durable_id(object);
     if field.custom {
         return format!("{of}.00N5g{}", base62(&format!("{}.{}", object.entry.name, field.name)));
