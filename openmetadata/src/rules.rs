@@ -309,7 +309,7 @@ mod tests {
             on_column.tags = labels(tags);
             let path = check_table(&table(vec![on_column])).err().map(|violation| violation.path);
             assert_eq!(path, refused.map(|at| format!("columns[0].tags{at}")), "{tags:?}");
-            let on_table = check_table(&super::CreateTable { tags: labels(tags), ..table(Vec::new()) });
+            let on_table = check_table(&CreateTable { tags: labels(tags), ..table(Vec::new()) });
             assert_eq!(on_table.err().map(|violation| violation.path), refused.map(|at| format!("tags{at}")));
         }
     }
