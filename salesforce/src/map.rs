@@ -126,6 +126,22 @@ impl Mapper {
         &self.naming
     }
 
+    /// A digest of everything that a table depends on beyond its describe and annotations: when it is as it was, so is the
+    /// table of an object of which they are as they were.
+    #[must_use]
+    pub fn digest(&self, vocabulary: &Vocabulary) -> [u8; 16] {
+        let mut in_scope: Vec<&str> = self.in_scope.values().map(AsRef::as_ref).collect();
+        in_scope.sort_unstable();
+        let tags = Tags::new(self.has_tags, vocabulary);
+        let mut hasher = blake3::Hasher::new();
+        hasher.update(&[Self::VERSION]);
+        for text in [self.naming.schema_fqn(), &self.instance_host].into_iter().chain(in_scope).chain(tags.fqns()) {
+            // The length first, so that no two lists of texts are one.
+            hasher.update(&counted(text.len()).to_be_bytes()).update(text.as_bytes());
+        }
+        first_half(hasher.finalize().into())
+    }
+
     /// What the tables refer to: the service, the database and the schema, as far as the filters let them through; then,
     /// with tags, the classifications, then their tags.
     ///
@@ -219,10 +235,13 @@ fn written(request: &impl Serialize, about: usize) -> Result<Vec<u8>, MapError> 
 /// The same request with its `sourceHash`, which is the last key of a request: appended, because writing a request a
 /// second time costs as much as mapping it.
 fn hashed(body: &[u8]) -> Bytes {
-    let hash: [u8; 32] = blake3::hash(body).into();
-    let hash = hash.first_chunk().map_or(0, |first| u128::from_be_bytes(*first));
+    let hash = u128::from_be_bytes(first_half(blake3::hash(body).into()));
     let open = body.strip_suffix(b"}").unwrap_or(body);
     Bytes::from([open, format!(",\"sourceHash\":\"{hash:032x}\"}}").as_bytes()].concat())
+}
+
+fn first_half(hash: [u8; 32]) -> [u8; 16] {
+    hash.first_chunk().copied().unwrap_or_default()
 }
 
 fn counted(number: usize) -> u64 {

@@ -130,8 +130,8 @@ fn another_mapping_has_another_version() {
     }
     let digest = hasher.finalize().to_hex();
     assert_eq!(
-        (Mapper::VERSION, &digest.as_str()[..16]),
-        (1, "e55edc657e2d71cf"),
+        (Mapper::VERSION, digest.as_str().get(..16)),
+        (1, Some("e55edc657e2d71cf")),
         "the goldens differ from those of this version: raise Mapper::VERSION by one, so that what earlier runs remember \
          does not count, and put the new pair here"
     );

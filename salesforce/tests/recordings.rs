@@ -89,7 +89,7 @@ fn map(describe: &Value, listing: &Listing) -> Mapped {
 }
 
 fn table(mapped: &Mapped) -> CreateTable {
-    serde_json::from_slice(&mapped.entity.body().unwrap()).unwrap()
+    serde_json::from_slice(mapped.entity.body().unwrap()).unwrap()
 }
 
 fn fields(describe: &Value) -> &Vec<Value> {
@@ -186,6 +186,35 @@ fn every_recorded_picklist_value_and_formula_is_in_a_description() {
     }
 }
 
+#[test]
+fn every_recorded_flag_is_a_tag() {
+    let Some(listing) = listed() else { return };
+    let mut found = std::collections::BTreeMap::new();
+    for (file, describe) in describes() {
+        let table = table(&map(&describe, &listing));
+        for (field, column) in fields(&describe).iter().zip(&table.columns) {
+            let system = ["Id", "IsDeleted", "CreatedById", "CreatedDate", "LastModifiedById", "LastModifiedDate"];
+            let is_system = [&system[..], &["SystemModstamp"]].concat().contains(&column.name.as_str());
+            let expected: Vec<_> = [
+                ("Custom", field["custom"] == true),
+                ("System", is_system),
+                ("ExternalId", field["externalId"] == true),
+                ("Encrypted", field["encrypted"] == true || field["type"] == "encryptedstring"),
+                ("Formula", field["calculatedFormula"].is_string()),
+                ("Deprecated", field["deprecatedAndHidden"] == true),
+            ]
+            .into_iter()
+            .filter(|(_, is_set)| *is_set)
+            .map(|(tag, _)| format!("Salesforce.{tag}"))
+            .collect();
+            let tags: Vec<_> = column.tags.iter().map(|label| label.tag_fqn.clone()).collect();
+            assert_eq!(tags, expected, "{file} {}", column.name);
+            tags.into_iter().for_each(|tag| *found.entry(tag).or_insert(0) += 1);
+        }
+    }
+    assert!(found.len() >= 4 && found.values().sum::<i32>() > 300, "the recordings hold {found:?}");
+}
+
 /// What a release's schema has against a request.
 fn problems(schema: &jsonschema::Validator, request: &Value) -> Vec<String> {
     schema.iter_errors(request).map(|error| format!("{}: {error}", error.instance_path())).collect()
@@ -198,7 +227,7 @@ fn every_recorded_object_passes_openmetadatas_schemas_and_rules() {
     for (file, describe) in describes() {
         let mapped = map(&describe, &listing);
         assert_eq!(check_table(&table(&mapped)), Ok(()), "{file}");
-        let request: Value = serde_json::from_slice(&mapped.entity.body().unwrap()).unwrap();
+        let request: Value = serde_json::from_slice(mapped.entity.body().unwrap()).unwrap();
         for (release, schema) in &releases {
             assert_eq!(problems(schema, &request), Vec::<String>::new(), "{file} against {release}");
         }

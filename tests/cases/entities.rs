@@ -1,5 +1,7 @@
 //! What leaves the agent is what OpenMetadata's server takes.
 
+use std::collections::BTreeSet;
+
 use hybrid_runner_openmetadata::entity::{CreateTable, DataType};
 use hybrid_runner_openmetadata::rules;
 use hybrid_runner_tests::logs::Logs;
@@ -29,12 +31,32 @@ fn check_all(entities: &[(String, String, serde_json::Value)]) {
         }
     }
     let mut tables = 0;
-    for (_, fqn, entity) in entities.iter().filter(|(kind, _, _)| kind == "table") {
-        let table: CreateTable = serde_json::from_value(entity.clone()).unwrap();
-        rules::check_table(&table).unwrap_or_else(|violation| panic!("{fqn}: {violation}"));
-        tables += 1;
+    for (kind, fqn, entity) in entities {
+        let entity = entity.clone();
+        let checked = match kind.as_str() {
+            "table" => {
+                tables += 1;
+                rules::check_table(&serde_json::from_value(entity).unwrap())
+            }
+            "classification" => rules::check_classification(&serde_json::from_value(entity).unwrap()),
+            "tag" => rules::check_tag(&serde_json::from_value(entity).unwrap()),
+            _ => Ok(()),
+        };
+        checked.unwrap_or_else(|violation| panic!("{fqn}: {violation}"));
     }
     assert!(tables > 20, "only {tables} tables");
+    check_labels(entities);
+}
+
+/// The server refuses a table with the label of a tag that it does not know.
+fn check_labels(entities: &[(String, String, serde_json::Value)]) {
+    let known: BTreeSet<_> = entities.iter().filter(|(kind, ..)| kind == "tag").map(|(_, fqn, _)| fqn).collect();
+    for (_, fqn, entity) in entities.iter().filter(|(kind, ..)| kind == "table") {
+        let table: CreateTable = serde_json::from_value(entity.clone()).unwrap();
+        let labels = table.columns.iter().flat_map(|column| &column.tags).chain(&table.tags);
+        let unknown: Vec<_> = labels.map(|label| &label.tag_fqn).filter(|tag| !known.contains(tag)).collect();
+        assert!(unknown.is_empty(), "{fqn}: {unknown:?}");
+    }
 }
 
 #[tokio::test]
@@ -59,7 +81,7 @@ async fn every_entity_of_the_recorded_org_is_valid_in_1_13_and_2_0_and_by_the_se
 #[tokio::test]
 async fn foreign_keys_point_only_to_columns_of_committed_tables() {
     let entities = committed(OrgConfig { objects: 60, ..OrgConfig::default() }).await;
-    let mut columns = std::collections::BTreeSet::new();
+    let mut columns = BTreeSet::new();
     let mut references = Vec::new();
     for (_, fqn, entity) in entities.iter().filter(|(kind, _, _)| kind == "table") {
         let table: CreateTable = serde_json::from_value(entity.clone()).unwrap();

@@ -1,7 +1,7 @@
 //! A table as its describe has it, waiting for what else is known about the object.
 //!
-//! Hundreds of drafts wait at once, so a draft is four allocations and not five a column: the texts of all columns stand
-//! in one string, one behind the other, and a column knows where its own end.
+//! Hundreds of drafts wait at once, so a draft is a handful of allocations and not five a column: the texts of all columns
+//! stand in one string, one behind the other, and a column knows where its own end.
 
 use std::collections::HashSet;
 
@@ -42,6 +42,9 @@ struct Column {
     marks: Marks,
     kind: ColumnType,
 }
+
+// 500 drafts of 110 columns hold 2.6 MB of these. As OpenMetadata's requests they would be 10 MB, and texts beside.
+const _: () = assert!(size_of::<Column>() <= 48);
 
 /// A column of a draft, with its texts.
 #[derive(Debug, Clone, Copy)]

@@ -181,6 +181,12 @@ impl Tags {
         Self { values: VALUES.iter().map(of).collect(), is_on }
     }
 
+    /// The FQNs of all tags.
+    pub(super) fn fqns(&self) -> impl Iterator<Item = &str> {
+        let of_marks = MARKS.iter().filter(|_| self.is_on).map(|(_, fqn, _)| *fqn);
+        of_marks.chain(self.values.iter().flatten().map(|tag| tag.fqn.as_str()))
+    }
+
     /// The classifications, then their tags, each with its FQN.
     pub(super) fn entities(&self) -> (Vec<CreateClassification>, Vec<(String, CreateTag)>) {
         let mut classifications = Vec::new();

@@ -29,7 +29,7 @@ fn map(describe: &Value) -> Result<Mapped, MapError> {
 }
 
 fn table_of(describe: &Value) -> CreateTable {
-    serde_json::from_slice(&map(describe).unwrap().entity.body().unwrap()).unwrap()
+    serde_json::from_slice(map(describe).unwrap().entity.body().unwrap()).unwrap()
 }
 
 /// The one column that a field becomes.

@@ -8,17 +8,19 @@ use serde_json::Value;
 
 const BASE: &str = "https://open-metadata.org/schema/";
 
+/// The Create request of each kind of entity.
+const REQUESTS: [(&str, &str); 6] = [
+    ("databaseService", "api/services/createDatabaseService.json"),
+    ("database", "api/data/createDatabase.json"),
+    ("databaseSchema", "api/data/createDatabaseSchema.json"),
+    ("classification", "api/classification/createClassification.json"),
+    ("tag", "api/classification/createTag.json"),
+    ("table", "api/data/createTable.json"),
+];
+
 /// The schema of the Create request of a kind of entity, of the release in a folder.
 pub(crate) fn of(kind: &str, schemas: PathBuf) -> Validator {
-    let path = match kind {
-        "databaseService" => "api/services/createDatabaseService.json",
-        "database" => "api/data/createDatabase.json",
-        "databaseSchema" => "api/data/createDatabaseSchema.json",
-        "classification" => "api/classification/createClassification.json",
-        "tag" => "api/classification/createTag.json",
-        "table" => "api/data/createTable.json",
-        kind => panic!("no schema for the kind {kind}"),
-    };
+    let (_, path) = REQUESTS.into_iter().find(|(known, _)| *known == kind).unwrap();
     let root = read(&schemas, path).unwrap();
     jsonschema::options().with_draft(Draft::Draft7).with_retriever(Folder(schemas)).build(&root).unwrap()
 }

@@ -203,6 +203,31 @@ fn the_order_of_the_vocabulary_changes_nothing() {
     assert_eq!(one, other);
 }
 
+#[test]
+fn the_digest_differs_when_a_table_could() {
+    let mapper = |service: &str, host: &str, in_scope: &[&str], tags: bool| {
+        let selection =
+            Selection { in_scope: in_scope.iter().map(|name| object(name)).collect(), ..Selection::default() };
+        Mapper::new(Naming::new(service, "default"), host, &selection, tags)
+    };
+    let known = vocabulary(&["A"], &[], &[]);
+    let digest = mapper("s", "h", &["X", "Y"], true).digest(&known);
+    assert_eq!(mapper("s", "h", &["Y", "X"], true).digest(&vocabulary(&[" A ", "a"], &[], &[])), digest);
+    for (other, vocabulary) in [
+        (mapper("t", "h", &["X", "Y"], true), &known),
+        (mapper("s", "i", &["X", "Y"], true), &known),
+        (mapper("s", "h", &["X"], true), &known),
+        (mapper("s", "h", &["XY"], true), &known),
+        (mapper("s", "h", &["X", "y"], true), &known),
+        (mapper("s", "h", &["X", "Y"], false), &known),
+        (mapper("s", "h", &["X", "Y"], true), &Vocabulary::default()),
+        (mapper("s", "h", &["X", "Y"], true), &vocabulary(&["B"], &[], &[])),
+        (mapper("s", "h", &["X", "Y"], true), &vocabulary(&[], &["A"], &[])),
+    ] {
+        assert_ne!(other.digest(vocabulary), digest, "{other:?} {vocabulary:?}");
+    }
+}
+
 proptest! {
     #[test]
     fn no_column_has_a_tag_that_was_not_emitted(
