@@ -1,5 +1,6 @@
 //! What an independent client sees of the simulated org.
 
 mod client;
+mod logins;
 mod members;
 mod server;
