@@ -59,8 +59,8 @@ pub struct Config {
     pub auth: Auth,
     /// The version of the REST API; `None` for the newest that the org offers.
     pub api_version: Option<ApiVersion>,
-    /// What `sslConfig` gives. It counts only for definitions of the machine's own user
-    /// ([`crate::LocalConfig::admit`]).
+    /// What `sslConfig` gives. It counts only in definitions of the machine's own user
+    /// ([`crate::LocalConfig::definitions_are_local`]).
     pub ssl: Ssl,
     /// The most requests at a time (`threads`); `None` for automatic.
     pub threads: Option<u16>,

@@ -302,7 +302,7 @@ async fn open_session(case: &Case) -> String {
     ];
     let answer = client.post(format!("{}/services/oauth2/token", case.org.url())).form(&form).send().await.unwrap();
     let body: serde_json::Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    body["access_token"].as_str().unwrap().to_owned()
+    body.get("access_token").and_then(serde_json::Value::as_str).unwrap().to_owned()
 }
 
 /// An authority for client certificates, and a certificate with its key that it signed.

@@ -13,6 +13,7 @@ mod entities;
 mod extract;
 mod fencing;
 mod processes;
+mod proxies;
 mod secrets;
 mod test_connection;
 mod whole_path;

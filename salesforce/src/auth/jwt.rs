@@ -1,4 +1,6 @@
 //! The assertion of the OAuth JWT bearer flow: who asks for whom, signed with the key whose certificate the app has.
+//!
+//! The key's text and its decoded form are zeroed here; the parsed key is AWS-LC's, which cleanses what it frees.
 
 use std::time::Duration;
 

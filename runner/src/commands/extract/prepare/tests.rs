@@ -89,6 +89,11 @@ fn a_certificate_may_stand_in_the_file_and_a_key_may_not() {
     assert_eq!(connection["sslConfig"]["caCertificate"], "secret://literals/sslConfig.caCertificate");
     assert_eq!(connection["sslConfig"]["sslKey"], pem);
     assert!(!prepared.has_literal_secrets);
+    let prose = json!({"sslConfig": {"ssl_ca": pem, "ssl_cert": pem, "ssl_key": pem}});
+    let (connection, _) = run(&prose, false).unwrap();
+    assert_eq!(connection["sslConfig"]["ssl_ca"], "secret://literals/sslConfig.ssl_ca");
+    assert_eq!(connection["sslConfig"]["ssl_cert"], "secret://literals/sslConfig.ssl_cert");
+    assert_eq!(connection["sslConfig"]["ssl_key"], pem);
 }
 
 #[test]
