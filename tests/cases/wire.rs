@@ -1,5 +1,6 @@
 //! The wire is what its files say, on both sides.
 
+mod reread;
 mod third_party;
 
 use std::collections::BTreeSet;

@@ -87,3 +87,38 @@ fn row(run: &Run) -> Value {
     }
     Value::Object(row)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{Figures, RunId, RunState};
+
+    #[test]
+    fn a_run_says_what_the_source_still_permits_if_it_is_known() {
+        let figures = |text: &str| serde_json::from_str::<Figures>(text).unwrap();
+        let mut old = serde_json::to_value(Figures::default()).unwrap();
+        old["summary"].as_object_mut().unwrap().remove("source_requests_left");
+        let mut known = Figures::default();
+        known.summary.source_requests_left = Some(4_711);
+        for (figures, left) in [(figures(&old.to_string()), Value::Null), (known, json!(4_711))] {
+            let run = Run {
+                run_id: RunId::new(),
+                pipeline: "crm".to_owned(),
+                state: RunState::Committed,
+                attempt: 1,
+                full: false,
+                definition_version: 1,
+                queued_at: jiff::Timestamp::UNIX_EPOCH,
+                started_at: None,
+                ended_at: None,
+                agent: None,
+                reason: None,
+                detail: None,
+                complete: true,
+                figures: Some(figures),
+                lease: None,
+            };
+            assert_eq!(row(&run)["salesforce_requests_left"], left);
+        }
+    }
+}

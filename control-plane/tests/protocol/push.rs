@@ -27,7 +27,9 @@ async fn a_run_commits_and_is_exported_in_fqn_order() {
     push.batch(&token, &records[10..]).await;
     assert_eq!(push.ack().await, 10);
     assert_eq!(push.ack().await, 30);
-    push.say(eof(&token, &records)).await;
+    let push_request::Message::Eof(mut end) = eof(&token, &records) else { panic!("an Eof") };
+    end.summary = Some(v1::RunSummary { source_requests: 9, source_requests_left: Some(0), ..Default::default() });
+    push.say(push_request::Message::Eof(end)).await;
     match push.hear().await {
         push_response::Message::Committed(committed) => {
             assert_eq!((committed.count, committed.entities, committed.columns), (30, 30, 30));
@@ -39,6 +41,8 @@ async fn a_run_commits_and_is_exported_in_fqn_order() {
     push.ends_well().await;
     let run = soon("the end", plane.handle.run_ended(token.run_id.parse().unwrap())).await.unwrap();
     assert_eq!((run.state, run.complete, run.attempt), (RunState::Committed, true, 1));
+    let summary = run.figures.unwrap().summary;
+    assert_eq!((summary.source_requests, summary.source_requests_left), (9, Some(0)), "none left is not unknown");
 
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("export.jsonl");

@@ -40,7 +40,7 @@ async fn memos_travel_both_ways_and_one_above_the_limit_stays_behind() {
     assert_eq!(records.iter().map(|record| record.memo.len()).collect::<Vec<_>>(), [512, 0, 0]);
     assert_eq!(records.iter().map(is_unchanged).collect::<Vec<_>>(), [true, false, false]);
     assert_eq!(eof.digest.as_ref(), digest(&records), "a memo is no part of the digest");
-    assert_eq!(readings.lock().unwrap()[0].1.0[&entities[0].fqn].memo, "what it left");
+    assert_eq!(readings.lock().unwrap()[0].baseline.0[&entities[0].fqn].memo, "what it left");
 }
 
 #[tokio::test]
@@ -109,9 +109,9 @@ async fn a_needed_body_that_was_never_made_is_read_again_from_the_last_durable_p
     assert_eq!(figures.sent, 2, "what was read in vain does not count");
     let readings = readings.lock().unwrap();
     assert_eq!(readings.len(), 2);
-    assert_eq!((&readings[0].0, &readings[1].0), (&None, &Some(Checkpoint("2".into()))));
-    assert!(!readings[1].1.0.contains_key(&entities[2].fqn), "without condition");
-    assert!(readings[1].1.0.contains_key(&entities[4].fqn), "as it is committed now");
+    assert_eq!((&readings[0].start, &readings[1].start), (&None, &Some(Checkpoint("2".into()))));
+    assert!(!readings[1].baseline.0.contains_key(&entities[2].fqn), "without condition");
+    assert!(readings[1].baseline.0.contains_key(&entities[4].fqn), "as it is committed now");
 }
 
 #[tokio::test]
@@ -138,7 +138,7 @@ async fn what_is_durable_and_read_a_second_time_is_left_out() {
     assert_eq!(again.iter().map(|record| record.fqn.as_str()).collect::<Vec<_>>(), fqns(2..5));
     assert_eq!((eof.count, eof.digest.as_ref()), (5, digest(first.records.iter().chain(&again)).as_slice()));
     assert!(matches!(agent.run_end().await, RunEnd::Committed(_)));
-    assert_eq!(readings.lock().unwrap()[1].0, None, "nothing to begin after");
+    assert_eq!(readings.lock().unwrap()[1].start, None, "nothing to begin after");
 }
 
 #[tokio::test]

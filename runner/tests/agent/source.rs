@@ -25,8 +25,13 @@ pub(crate) struct Fake {
     pub(crate) fails: Option<Reason>,
     pub(crate) failures: Vec<Failure>,
     pub(crate) panics: bool,
-    /// What each reading was given.
-    pub(crate) readings: Arc<Mutex<Vec<(Option<Checkpoint>, Arc<Baseline>)>>>,
+    pub(crate) readings: Arc<Mutex<Vec<Reading>>>,
+}
+
+/// What one reading was given.
+pub(crate) struct Reading {
+    pub(crate) start: Option<Checkpoint>,
+    pub(crate) baseline: Arc<Baseline>,
 }
 
 pub(crate) fn entity(name: &str, bytes: usize) -> Entity {
@@ -69,7 +74,8 @@ impl Fake {
 impl Source for Fake {
     async fn extract(&self, extraction: Extraction, sink: &mut dyn EntitySink) -> Result<Report, SourceError> {
         assert!(!self.panics, "as the test wants it");
-        self.readings.lock().unwrap().push((extraction.start.clone(), Arc::clone(&extraction.baseline)));
+        let reading = Reading { start: extraction.start.clone(), baseline: Arc::clone(&extraction.baseline) };
+        self.readings.lock().unwrap().push(reading);
         let mut done = 0;
         if let Some(Checkpoint(start)) = &extraction.start {
             if self.refuses_checkpoints {
