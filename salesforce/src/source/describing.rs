@@ -11,6 +11,7 @@ use std::sync::Arc;
 use hybrid_runner_connector::{EntitySink, Failure, Progress, Reason, SourceError};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
+use tracing::Instrument as _;
 use tracing::debug;
 
 use super::checkpoint::Place;
@@ -146,14 +147,15 @@ impl Describing {
         while self.calls.len() < self.concurrency {
             let Some(batch) = self.again.pop_front().or_else(|| self.next_fresh()) else { return };
             let (shared, session) = (Arc::clone(&self.shared), Arc::clone(session));
-            self.calls.spawn(async move {
+            let call = async move {
                 if batch.tries > 0 {
                     sleep(Retry::READ.backoff(batch.tries, fastrand::f64())).await;
                 }
                 let objects = shared.objects.get(batch.objects.clone()).unwrap_or_default();
                 let outcome = composite::describe(&session, shared.version, &shared.mapper, objects).await;
                 Done { batch, session, outcome }
-            });
+            };
+            self.calls.spawn(call.in_current_span());
         }
     }
 
