@@ -33,7 +33,7 @@ async fn ask(world: &World, arguments: &[&str]) -> Output {
 
 /// A world whose programs are built: building one holds this thread up, and with it every heartbeat.
 async fn world(setup: Setup) -> World {
-    program("control-plane");
+    assert!(program("control-plane").exists());
     World::with(setup).await
 }
 
