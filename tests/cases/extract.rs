@@ -1,13 +1,14 @@
 //! `hybrid-runner extract`: one extraction without a control plane, in place of `metadata ingest`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use control_plane::export::Export;
-use hybrid_runner_tests::RESULT_KEYS;
 use hybrid_runner_tests::extraction::{Extraction, OAUTH, SOAP, soap_at_localhost};
 use hybrid_runner_tests::logs::{self, Logs};
 use hybrid_runner_tests::processes::{Output, output};
 use hybrid_runner_tests::world::{World, parse_export, pipeline_yaml};
+use hybrid_runner_tests::{RESULT_KEYS, within};
 use sandbox::{FaultPlan, Kind, OrgConfig};
 
 /// Sees that an extraction ended well, and logged nothing unusual.
@@ -360,4 +361,48 @@ async fn an_extraction_writes_the_bytes_that_a_control_plane_commits() {
     assert_eq!(extracted, committed);
     agent.stop().await;
     world.stop().await;
+}
+
+#[tokio::test]
+async fn a_quota_that_is_used_up_in_the_middle_keeps_what_was_written_and_exits_with_3() {
+    let faults = FaultPlan { describe_time: Duration::from_millis(10), ..FaultPlan::default() };
+    let one = Extraction::with(OrgConfig { objects: 150, ..OrgConfig::default() }, faults).await;
+    one.workflow(&soap_at_localhost(), "threads: 2\n");
+    // The third call is sent when one of the first two was answered.
+    let spent = async {
+        let mut looks = tokio::time::interval(Duration::from_millis(5));
+        while one.org.requests().count(Kind::Composite) < 3 {
+            looks.tick().await;
+        }
+        one.org.faults().change(|plan| plan.limit_reached = true);
+    };
+    let (output, ()) = tokio::join!(one.run(), within("the third call", spent));
+    assert_eq!(output.code(), 3, "{output:?}");
+    let line = output.json();
+    assert_eq!(
+        (&line["state"], &line["complete"], &line["objects"]),
+        (&"committed".into(), &false.into(), &150.into())
+    );
+    let written = parse_export(&one.export());
+    let tables: Vec<_> = written.iter().filter(|(kind, ..)| kind == "table").collect();
+    let columns: usize = tables.iter().map(|(_, _, entity)| entity["columns"].as_array().unwrap().len()).sum();
+    assert!(!tables.is_empty() && tables.len() < 150, "{output:?}");
+    assert_eq!((&line["entities"], &line["columns"]), (&written.len().into(), &columns.into()), "{line}");
+    assert_eq!(line["failed"], 150 - tables.len(), "{line}");
+    for part in ["stopped early: SOURCE_THROTTLED", "run again once the quota permits", "requests left today"] {
+        assert!(output.stderr.contains(part), "{part}: {output:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_workflow_that_asks_for_debug_is_logged_from_debug_on_and_no_other_is() {
+    let one = Extraction::new().await;
+    let text = std::fs::read_to_string(one.dir.path().join("workflow.yaml")).unwrap();
+    for (level, is_verbose) in [("DEBUG", true), ("INFO", false)] {
+        one.write("workflow.yaml", &format!("{text}workflowConfig:\n  loggerLevel: {level}\n"));
+        one.org.faults().change(|plan| plan.unavailable_next = 1);
+        let output = one.run().await;
+        assert_eq!(output.code(), 0, "{output:?}");
+        assert_eq!(output.stderr.contains("request failed, repeated"), is_verbose, "{level}: {output:?}");
+    }
 }

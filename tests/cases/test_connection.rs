@@ -31,6 +31,12 @@ async fn ask(world: &World, arguments: &[&str]) -> Output {
     output(command).await
 }
 
+/// A world whose programs are built: building one holds this thread up, and with it every heartbeat.
+async fn world(setup: Setup) -> World {
+    assert!(program("control-plane").exists());
+    World::with(setup).await
+}
+
 fn step<'a>(steps: &'a Value, name: &str) -> &'a Value {
     let mut all = steps.as_array().unwrap().iter();
     all.find(|step| step["name"] == name).unwrap_or_else(|| panic!("no {name} in {steps}"))
@@ -146,7 +152,7 @@ async fn a_workflow_that_is_refused_is_not_tested() {
 #[tokio::test]
 async fn the_control_plane_has_an_agent_test_a_pipeline() {
     let _logs = Logs::capture();
-    let world = World::new().await;
+    let world = world(Setup::default()).await;
     let agent = world.start_agent();
     let good = until_connected(&world, &["crm"]).await;
     assert_eq!(good.code(), 0, "{good:?}");
@@ -163,7 +169,7 @@ async fn the_control_plane_has_an_agent_test_a_pipeline() {
 async fn what_fails_at_the_agent_is_shown_at_the_control_plane() {
     let _logs = Logs::capture();
     let faults = FaultPlan { no_view_setup: true, ..FaultPlan::default() };
-    let world = World::with(Setup { faults, ..Setup::default() }).await;
+    let world = world(Setup { faults, ..Setup::default() }).await;
     let mut config = world.agent_config("one");
     let agent = RunningAgent::start(config.clone());
     let optional = until_connected(&world, &["crm"]).await;
@@ -195,7 +201,7 @@ async fn until_connected(world: &World, arguments: &[&str]) -> Output {
 #[tokio::test]
 async fn without_an_agent_the_test_says_so_and_fails() {
     let _logs = Logs::capture();
-    let world = World::new().await;
+    let world = world(Setup::default()).await;
     let absent = ask(&world, &["crm"]).await;
     assert_eq!(absent.code(), 1, "{absent:?}");
     assert_eq!(absent.stdout, "", "{absent:?}");
@@ -207,7 +213,7 @@ async fn without_an_agent_the_test_says_so_and_fails() {
 async fn a_test_that_takes_longer_than_asked_for_fails_in_time() {
     let _logs = Logs::capture();
     let faults = FaultPlan { latency: Duration::from_secs(30), ..FaultPlan::default() };
-    let world = World::with(Setup { faults, ..Setup::default() }).await;
+    let world = world(Setup { faults, ..Setup::default() }).await;
     let agent = world.start_agent();
     let late = until_connected(&world, &["crm", "--timeout", "1"]).await;
     assert_eq!(late.code(), 1, "{late:?}");
@@ -222,7 +228,7 @@ async fn a_test_that_takes_longer_than_asked_for_fails_in_time() {
 async fn a_literal_password_in_a_definition_is_a_failed_step_without_the_password() {
     let _logs = Logs::capture().expecting("definition");
     let yaml = pipeline_yaml("").replace("secret:/salesforce/password", "hunter2");
-    let world = World::with(Setup { pipeline: Some(yaml), ..Setup::default() }).await;
+    let world = world(Setup { pipeline: Some(yaml), ..Setup::default() }).await;
     let agent = world.start_agent();
     let refused = until_connected(&world, &["crm"]).await;
     assert_eq!(refused.code(), 1, "{refused:?}");

@@ -17,8 +17,10 @@ pub(super) async fn look(shared: &Shared) -> Result<(), StoreError> {
     for test in shared.store.open_tests().await? {
         match hopeless(shared, &test, shared.clock.now()) {
             Some(why) => {
-                info!(pipeline = test.pipeline, test_id = %test.id, why, "a connection test ends without an answer");
-                shared.store.answer_test(test.id, None, TestAnswer::Failed(why)).await?;
+                // An answer that came meanwhile stays.
+                if shared.store.answer_test(test.id, None, TestAnswer::Failed(why.clone())).await? {
+                    info!(pipeline = test.pipeline, test_id = %test.id, why, "a connection test was given up");
+                }
             }
             None => open.push(test),
         }

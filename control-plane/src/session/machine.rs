@@ -478,4 +478,57 @@ mod tests {
         let problem = machine.step(start + Duration::from_secs(59), Input::Tick).unwrap_err();
         assert_eq!(problem.reason, Reason::AgentLost);
     }
+
+    fn test(source: &str, agent: Option<&str>) -> ConnectionTest {
+        ConnectionTest {
+            id: TestId::new(),
+            pipeline: "p".to_owned(),
+            source: source.to_owned(),
+            workflow_json: String::new(),
+            expires_at: Timestamp::UNIX_EPOCH,
+            agent: agent.map(str::to_owned),
+            answer: None,
+        }
+    }
+
+    fn tests_taken(machine: &mut Machine, tests: &[ConnectionTest]) -> Vec<TestId> {
+        let effects = machine.step(Instant::now(), Input::Tests(Arc::new(tests.to_vec()))).unwrap();
+        let taken = effects.into_iter().map(|effect| match effect {
+            Effect::Test(test) => test.id,
+            other => panic!("{other:?}"),
+        });
+        taken.collect()
+    }
+
+    #[test]
+    fn a_connection_test_is_taken_by_a_session_that_can_and_is_nobody_elses() {
+        let now = Instant::now();
+        let mut machine = Machine::new(now, Duration::from_secs(15));
+        machine.step(now, hello()).unwrap();
+        let tests = [test("salesforce", None), test("salesforce", Some("east")), test("sap", None)];
+        assert_eq!(tests_taken(&mut machine, &tests), [tests[0].id]);
+        let mut unable = Machine::new(now, Duration::from_secs(15));
+        let Input::Message(Incoming::Hello(listed)) = hello() else { panic!("hello") };
+        let less = Hello { tests_connections: false, ..listed };
+        unable.step(now, Input::Message(Incoming::Hello(less))).unwrap();
+        assert_eq!(tests_taken(&mut unable, &tests), []);
+    }
+
+    #[test]
+    fn an_answer_is_kept_once_and_only_of_a_test_that_was_sent_and_still_waits() {
+        let now = Instant::now();
+        let mut machine = Machine::new(now, Duration::from_secs(15));
+        machine.step(now, hello()).unwrap();
+        let (sent, over) = (test("salesforce", Some("me")), test("salesforce", Some("me")));
+        machine.step(now, Input::Testing(sent.id)).unwrap();
+        machine.step(now, Input::Testing(over.id)).unwrap();
+        // The second one is off the list: its time is over.
+        assert_eq!(tests_taken(&mut machine, std::slice::from_ref(&sent)), []);
+        let mut answer = |id: Option<TestId>| {
+            let result = TestResult { id, steps: Vec::new() };
+            machine.step(now, Input::Message(Incoming::TestResult(result))).unwrap().len()
+        };
+        assert_eq!([answer(None), answer(Some(TestId::new())), answer(Some(over.id))], [0, 0, 0]);
+        assert_eq!([answer(Some(sent.id)), answer(Some(sent.id))], [1, 0]);
+    }
 }

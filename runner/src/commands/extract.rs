@@ -20,14 +20,14 @@ use tracing::{Instrument as _, Span};
 use super::{CommandError, runtime};
 use crate::config::Environment;
 use crate::telemetry::{self, Chain};
-use local::Local;
+use local::{Local, WorkflowArguments};
 use output::{Destination, ExportSink, OutputError, Written};
 use summary::{Display, Outcome};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    local: local::Arguments,
+    local: WorkflowArguments,
     /// Where the entities go, as JSON Lines; `-` is stdout.
     #[arg(long, value_name = "FILE")]
     out: Option<PathBuf>,

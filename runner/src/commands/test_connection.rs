@@ -7,17 +7,17 @@ use comfy_table::Table;
 use hybrid_runner_connector::{Step, StepOutcome};
 use serde::Serialize;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::{Instrument as _, Span};
 
-use super::extract::local::{self, Local};
+use super::extract::local::{Local, WorkflowArguments};
 use super::{CommandError, runtime};
 use crate::config::Environment;
 use crate::telemetry;
-use tracing::{Instrument as _, Span};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Arguments {
     #[command(flatten)]
-    local: local::Arguments,
+    local: WorkflowArguments,
     /// Print the steps as one JSON array, the last line of stdout.
     #[arg(long)]
     json: bool,

@@ -397,7 +397,6 @@ fn options_that_change_nothing_are_named_only_when_set_to_other_than_their_defau
         config.without_effect,
         [
             connection("connectionArguments.proxies"),
-            connection("connectionOptions.objects"),
             connection("connectionOptions.theirs"),
             connection("organizationId"),
             connection("supportsMetadataExtraction"),

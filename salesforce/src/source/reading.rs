@@ -21,7 +21,7 @@ use std::sync::Arc;
 use hybrid_runner_connector::{Content, Entity, EntitySink, Failure, Progress, Reason, SourceError};
 use hybrid_runner_openmetadata::entity::Kind;
 use tokio::task::JoinSet;
-use tracing::debug;
+use tracing::{Instrument as _, debug};
 
 use self::jobs::{Batch, Done};
 use self::parts::{Described, Finished, Parts, Unfinished};
@@ -263,12 +263,17 @@ impl Reading {
         self.describes += 1;
         let stamp = |known: &Option<Known>| known.as_ref().map(|known| known.memo.stamp.clone());
         let stamps = self.known.get(batch.objects.clone()).unwrap_or_default().iter().map(stamp).collect();
-        self.jobs.spawn(jobs::describe(Arc::clone(&self.shared), Arc::clone(session), batch, stamps));
+        self.spawn(jobs::describe(Arc::clone(&self.shared), Arc::clone(session), batch, stamps));
     }
 
     fn annotate(&mut self, call: ToolingCall, session: &Arc<Session>) {
         self.annotations += 1;
-        self.jobs.spawn(jobs::annotate(Arc::clone(session), call));
+        self.spawn(jobs::annotate(Arc::clone(session), call));
+    }
+
+    /// Logs of a job are logs of the run that it is for.
+    fn spawn(&mut self, job: impl Future<Output = Done> + Send + 'static) {
+        self.jobs.spawn(job.in_current_span());
     }
 
     /// Draws the conclusions from a job.
@@ -425,7 +430,7 @@ impl Reading {
         while !self.unfinished.is_empty() {
             let rest = self.unfinished.split_off(self.unfinished.len().min(FINISHED_TOGETHER));
             let drafts = std::mem::replace(&mut self.unfinished, rest);
-            self.jobs.spawn(jobs::finish(Arc::clone(&self.shared), Arc::clone(&vocabulary), drafts));
+            self.spawn(jobs::finish(Arc::clone(&self.shared), Arc::clone(&vocabulary), drafts));
         }
         self.vocabulary = Some(vocabulary);
     }

@@ -102,11 +102,12 @@ struct Taken {
 impl Taken {
     /// Takes a step. `None`: nothing came of it that others could use.
     async fn step<T>(&mut self, kind: Kind, work: impl Future<Output = Result<(T, Finding), Trouble>>) -> Option<T> {
-        let deadline = self.until.min(Instant::now() + STEP_TIMEOUT);
+        let begun = Instant::now();
+        let deadline = self.until.min(begun + STEP_TIMEOUT);
         let (found, finding) = match timeout_at(deadline, work).await {
             Ok(Ok((found, finding))) => (Some(found), finding),
             Ok(Err(trouble)) => (None, Err(trouble)),
-            Err(_elapsed) => (None, Err(slow())),
+            Err(_elapsed) => (None, Err(slow(deadline.duration_since(begun)))),
         };
         self.steps.push(done(kind, finding));
         found
@@ -123,10 +124,10 @@ fn done(kind: Kind, finding: Finding) -> Step {
     }
 }
 
-fn slow() -> Trouble {
+fn slow(limit: Duration) -> Trouble {
     Trouble {
         reason: Reason::SourceUnreachable,
-        message: format!("took longer than {} s and was given up", STEP_TIMEOUT.as_secs()),
+        message: format!("was given up after {} s: a step may take 30 s, the test 100 s", limit.as_secs()),
         remediation: "Look at status.salesforce.com and at the network, proxies included, between here and Salesforce."
             .to_owned(),
     }

@@ -8,6 +8,7 @@ use sandbox::{FaultPlan, Kind, Org, OrgConfig, PartFault, Sandbox, SandboxHandle
 
 use super::*;
 use crate::auth::Access;
+use crate::quota::Quota;
 use crate::{HostPolicy, LocalConfig, LocalHost, SalesforceSource};
 
 mod pure;
@@ -74,7 +75,8 @@ fn source(sandbox: &SandboxHandle) -> (SalesforceSource, Extraction) {
 /// Runs over the whole org, adding 25 objects at a time, with one call in flight.
 async fn run(sandbox: &SandboxHandle, wants: Wants, version: ApiVersion) -> Result<Run, SourceError> {
     let (source, extraction) = source(sandbox);
-    let mut access = Access::open(source.login(&extraction)).await?;
+    let quota = Arc::new(Quota::new(None, 0));
+    let mut access = Access::open(source.login(&extraction, &quota)).await?;
 
     let org = sandbox.org();
     let objects = listed(&org);

@@ -17,7 +17,7 @@ use crate::telemetry;
 
 /// The arguments that say what is read and where its secrets are.
 #[derive(Debug, clap::Args)]
-pub(in crate::commands) struct Arguments {
+pub(in crate::commands) struct WorkflowArguments {
     /// The workflow file, YAML or JSON, as for `metadata ingest -c`.
     #[arg(short = 'c', value_name = "WORKFLOW")]
     workflow: PathBuf,
@@ -49,7 +49,7 @@ impl Local {
     }
 }
 
-impl Arguments {
+impl WorkflowArguments {
     /// Reads the configuration and starts the log.
     pub(in crate::commands) fn settings(&self, environment: &Environment) -> Result<Settings, CommandError> {
         let settings = Settings::load(self.config.as_deref(), environment)?;
