@@ -1,5 +1,5 @@
 //! What is known about an object beyond its describe: what people wrote about it, how it is classified, how many records
-//! it has. Read in every run ([`crate::tooling`]), because none of it moves the stamp of a describe.
+//! it has. Read in every run (`tooling`), because none of it moves the stamp of a describe.
 
 use std::collections::BTreeMap;
 

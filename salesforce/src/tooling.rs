@@ -2,7 +2,7 @@
 //!
 //! EntityDefinition and FieldDefinition are read through `/tooling/composite`, five queries a call, each of as many
 //! objects as an answer holds; nothing of it has a stamp, so it is read in every run (research: salesforce_api.md §1.4).
-//! [`Annotator`] decides what to ask and what follows from the answers, without I/O; [`perform`] sends a call.
+//! [`Annotator`] decides what to ask and what follows from the answers, without I/O; [`perform()`] sends a call.
 //!
 //! ```text
 //! add(object, fields) ─▶ pool ─▶ next_call ─▶ perform ─▶ settle ─▶ take_known

@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::pack::Asked;
 use crate::config::ApiVersion;
 
-/// One request: see [`super::Annotator::next_call`] and [`super::perform`].
+/// One request: see [`super::Annotator::next_call`] and [`super::perform()`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ToolingCall {
     pub(super) version: ApiVersion,

@@ -109,7 +109,7 @@ impl Annotator {
             Reply::Unreadable(_) if tries + 1 < MAX_TRIES_OPTIONAL => {
                 self.counts = Question::Unasked { tries: tries + 1 };
             }
-            _ => return Some(self.give_counts_up("the answer is not one")),
+            _ => return Some(self.give_counts_up("the answer is no list of counts")),
         }
         None
     }
@@ -175,7 +175,9 @@ impl Annotator {
         match reply {
             Reply::Vocabulary(vocabulary) => self.vocabulary = Question::Known(vocabulary),
             Reply::Entities { whole: false, .. } | Reply::Fields { whole: false, .. } if part.objects.len() > 1 => {
-                self.percent = (self.percent * RAISE_PERCENT / 100).min(MAX_PERCENT);
+                if let Of::Fields(_) = part.of {
+                    self.percent = (self.percent * RAISE_PERCENT / 100).min(MAX_PERCENT);
+                }
                 self.halve(part);
             }
             Reply::Entities { mut said, .. } => {
@@ -210,9 +212,11 @@ impl Annotator {
     fn settle_refused(&mut self, part: Part, refusal: &Refusal) -> Result<Option<Notice>, SourceError> {
         let Refusal { status, code } = refusal;
         let error = format!("HTTP {status}{}", InBrackets(code));
-        if classify(*status, code.as_ref()) != Class::Final {
+        let reason = reason_for(*status, code.as_ref());
+        // One that says to ask less is a 403 as well.
+        if classify(*status, code.as_ref()) != Class::Final || reason == Reason::SourceThrottled {
             let detail = format_args!("reading its definition: Salesforce answers {error}");
-            let failure = ObjectFailure::new(reason_for(*status, code.as_ref()), detail);
+            let failure = ObjectFailure::new(reason, detail);
             return self.ask_again(part, &failure).map(|()| None);
         }
         let code = code.as_ref().map_or("", ErrorCode::as_str);
