@@ -40,7 +40,6 @@ use ledger::Ledger;
 use pack::{Asked, MAX_ROWS, Pool};
 
 pub(crate) use call::ToolingCall;
-#[cfg_attr(not(test), expect(unused_imports, reason = "`source` will call it"))]
 pub(crate) use perform::{ToolingOutcome, perform};
 
 /// Queries in a call (Salesforce's limit).
