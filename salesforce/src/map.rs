@@ -126,15 +126,15 @@ impl Mapper {
         &self.naming
     }
 
-    /// A digest of everything that a table depends on beyond its describe and annotations: when it is as it was, so is the
-    /// table of an object of which they are as they were.
+    /// A digest of everything that a table depends on beyond what the listing, its describe and its annotations say: when
+    /// it is as it was, so is the table of an object of which they say the same.
     #[must_use]
     pub fn digest(&self, vocabulary: &Vocabulary) -> [u8; 16] {
         let mut in_scope: Vec<&str> = self.in_scope.values().map(AsRef::as_ref).collect();
         in_scope.sort_unstable();
         let tags = Tags::new(self.has_tags, vocabulary);
         let mut hasher = blake3::Hasher::new();
-        hasher.update(&[Self::VERSION]);
+        hasher.update(&[Self::VERSION]).update(&counted(in_scope.len()).to_be_bytes());
         for text in [self.naming.schema_fqn(), &self.instance_host].into_iter().chain(in_scope).chain(tags.fqns()) {
             // The length first, so that no two lists of texts are one.
             hasher.update(&counted(text.len()).to_be_bytes()).update(text.as_bytes());
@@ -185,8 +185,7 @@ impl Mapper {
         if describe.name.as_ref().is_some_and(|name| !name.eq_ignore_ascii_case(&object.name)) {
             return Err(MapError::OtherObject);
         }
-        let name = fqn::reserve(&object.name);
-        rules::check_name(&name).map_err(|problem| MapError::Name { problem })?;
+        rules::check_name(&fqn::reserved(&object.name)).map_err(|problem| MapError::Name { problem })?;
         Draft::new(object, describe, &self.in_scope)
     }
 
