@@ -110,9 +110,11 @@ impl Source for SalesforceSource {
         tell(&listing, &selection, sink);
         progress.set_total(count(selection.in_scope.len()));
 
-        let context = known::context(&self.config, version, access.session().identity(), &listing, &selection);
         let options = &self.config.options;
         let naming = &self.config.naming;
+        let session = access.session();
+        let mapper = Mapper::new(naming.clone(), session.host().to_string(), &selection, self.config.tags);
+        let context = known::context(&self.config, version, session.identity(), &mapper, &listing, &selection);
         let known = known::of(&extraction, naming, &selection, context, today, options.full_refresh_days);
         tell_of_quota(&quota, selection.in_scope.len(), sink);
         let place = match &extraction.start {
@@ -124,8 +126,6 @@ impl Source for SalesforceSource {
         let filtered = selection.filtered;
         let wants = Wants { owners: options.field_owners, records: options.record_counts, tags: self.config.tags };
         let annotator = Annotator::new(wants, newest, &selection.in_scope, place.done);
-        let host = access.session().host().to_string();
-        let mapper = Mapper::new(naming.clone(), host, &selection, self.config.tags);
         let shared = Shared { version, mapper, objects: selection.in_scope, context, today };
         let reading = Reading::new(shared, known, annotator, place, self.concurrency(), Arc::clone(&quota));
         let tally = Box::pin(reading.run(&mut access, progress, sink)).await?;

@@ -1,11 +1,11 @@
 //! Where a run is: what it reads, how many objects are done, which of them failed.
 //!
 //! ```text
-//! "sf2" │ context (16) │ vocabulary (16) │ done (u32) │ { index of a failed object (u32) │ its reason (u8) }*     big-endian
+//! "sf2" │ context (16) │ mapping (16) │ done (u32) │ { index of a failed object (u32) │ its reason (u8) }*     big-endian
 //! ```
 //!
-//! Context and vocabulary are digests: of what all tables of the run depend on, the objects in scope among it, and of the
-//! tags that were emitted before the first table.
+//! Context and mapping are digests: of what all tables of the run depend on, the objects in scope among it, and of what
+//! annotations become, the tags among it that were emitted before the first table.
 //!
 //! Without the failures a run that goes on would take an object that failed before for one that was read, and call
 //! itself complete.
@@ -34,7 +34,7 @@ const REASONS: [Reason; 8] = [
 pub(super) struct Place {
     context: [u8; 16],
     /// `None` before anything was emitted.
-    vocabulary: Option<[u8; 16]>,
+    mapping: Option<[u8; 16]>,
     /// Objects, in the listing's order, that are emitted or failed.
     pub(super) done: usize,
     /// Those of them that failed, by their index.
@@ -44,20 +44,20 @@ pub(super) struct Place {
 impl Place {
     /// The beginning.
     pub(super) fn start(context: [u8; 16]) -> Self {
-        Self { context, vocabulary: None, done: 0, failed: Vec::new() }
+        Self { context, mapping: None, done: 0, failed: Vec::new() }
     }
 
     /// Whether what tables refer to was emitted.
     pub(super) fn has_begun(&self) -> bool {
-        self.vocabulary.is_some()
+        self.mapping.is_some()
     }
 
-    /// The vocabulary of this attempt is known. True when what tables refer to is still to be emitted.
-    pub(super) fn meet(&mut self, vocabulary: [u8; 16]) -> Result<bool, SourceError> {
-        match self.vocabulary.replace(vocabulary) {
+    /// The mapping of this attempt is known. True when what tables refer to is still to be emitted.
+    pub(super) fn meet(&mut self, mapping: [u8; 16]) -> Result<bool, SourceError> {
+        match self.mapping.replace(mapping) {
             None => Ok(true),
-            Some(emitted) if emitted == vocabulary => Ok(false),
-            Some(_) => Err(unusable("is of another vocabulary: the org's classification of fields has changed")),
+            Some(emitted) if emitted == mapping => Ok(false),
+            Some(_) => Err(unusable("is of another mapping: the org's classification of fields has changed")),
         }
     }
 
@@ -67,7 +67,7 @@ impl Place {
             checkpoint.0.split_at_checked(HEAD).ok_or_else(|| unusable("is not one of this source's"))?;
         let rest = head.strip_prefix(MAGIC).ok_or_else(|| unusable("is not one of this source's"))?;
         let rest = rest.strip_prefix(&context).ok_or_else(|| unusable("is of another run: the org has changed"))?;
-        let (vocabulary, done) = rest.split_first_chunk().ok_or_else(|| unusable("cannot be read"))?;
+        let (mapping, done) = rest.split_first_chunk().ok_or_else(|| unusable("cannot be read"))?;
         let done = number(done).filter(|done| *done <= objects).ok_or_else(|| unusable("names too many objects"))?;
         let (failed, rest) = failed.as_chunks::<FAILED>();
         let failed: Option<Vec<_>> = failed
@@ -78,7 +78,7 @@ impl Place {
             })
             .collect();
         match failed {
-            Some(failed) if rest.is_empty() => Ok(Self { context, vocabulary: Some(*vocabulary), done, failed }),
+            Some(failed) if rest.is_empty() => Ok(Self { context, mapping: Some(*mapping), done, failed }),
             _ => Err(unusable("cannot be read")),
         }
     }
@@ -93,7 +93,7 @@ impl Place {
         let mut bytes = Vec::with_capacity(HEAD + FAILED * self.failed.len());
         bytes.extend_from_slice(MAGIC);
         bytes.extend_from_slice(&self.context);
-        bytes.extend_from_slice(&self.vocabulary.unwrap_or_default());
+        bytes.extend_from_slice(&self.mapping.unwrap_or_default());
         bytes.extend_from_slice(&bytes_of(self.done));
         for (index, reason) in &self.failed {
             let reason = REASONS.iter().position(|known| known == reason).unwrap_or(0);
@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     fn place(done: usize, failed: Vec<(usize, Reason)>) -> Place {
-        Place { context: [1; 16], vocabulary: Some([2; 16]), done, failed }
+        Place { context: [1; 16], mapping: Some([2; 16]), done, failed }
     }
 
     #[test]

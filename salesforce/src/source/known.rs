@@ -23,11 +23,12 @@ pub(super) struct Known {
 /// - who asks, and where: a describe shows what the user may see;
 /// - the language, which no login tells: the labels of Salesforce's own objects are in it;
 /// - the version, the mapping, the options that change tables;
-/// - the names in scope, because foreign keys point to no others.
+/// - the names in scope, because foreign keys point to no others, in order, because checkpoints count them.
 pub(super) fn context(
     config: &Config,
     version: ApiVersion,
     identity: &str,
+    mapper: &Mapper,
     listing: &Listing,
     selection: &Selection,
 ) -> [u8; 16] {
@@ -37,15 +38,16 @@ pub(super) fn context(
         let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
         hasher.update(&length.to_be_bytes()).update(text.as_bytes());
     };
-    put(&format!("{} {version} {}", Mapper::VERSION, config.tags));
-    put(&format!("{} {}", config.options.field_owners, config.options.record_counts));
+    let options = &config.options;
+    put(&format!("{version} {} {}", options.field_owners, options.record_counts));
     put(identity);
-    put(config.naming.schema_fqn());
     for object in listing.objects.iter().filter(|object| !object.custom) {
         put(object.label.as_deref().unwrap_or_default());
     }
     put("in scope");
     selection.in_scope.iter().for_each(|object| put(&object.name));
+    // The vocabulary is not known yet; what depends on it is compared with the annotations.
+    hasher.update(&mapper.digest(&Vocabulary::default()));
     first_half(&hasher.finalize())
 }
 
@@ -75,18 +77,4 @@ fn table<'a>(baseline: &'a Baseline, fqn: &str) -> Option<&'a hybrid_runner_conn
 /// 128 bits are enough to tell two contexts apart.
 pub(super) fn first_half(hash: &blake3::Hash) -> [u8; 16] {
     hash.as_bytes().first_chunk().copied().unwrap_or_default()
-}
-
-/// A digest of the vocabulary.
-pub(super) fn vocabulary(vocabulary: &Vocabulary) -> [u8; 16] {
-    let Vocabulary { sensitivity, compliance, status } = vocabulary;
-    let mut hasher = blake3::Hasher::new();
-    for values in [sensitivity, compliance, status] {
-        for value in values {
-            // No value of a picklist holds these bytes.
-            hasher.update(value.as_bytes()).update(b"\0");
-        }
-        hasher.update(b"\x01");
-    }
-    first_half(&hasher.finalize())
 }

@@ -27,7 +27,7 @@ use self::jobs::{Batch, Done};
 use self::parts::{Described, Finished, Parts, Unfinished};
 use super::checkpoint::Place;
 use super::concurrency::Concurrency;
-use super::known::{self, Known};
+use super::known::Known;
 use super::{closed, count};
 use crate::annotations::{Annotations, Vocabulary};
 use crate::auth::{Access, Session};
@@ -77,6 +77,14 @@ pub(super) struct Shared {
     pub(super) today: Option<u32>,
 }
 
+/// What annotations become.
+#[derive(Debug)]
+pub(super) struct Mapping {
+    pub(super) vocabulary: Vocabulary,
+    /// See [`Mapper::digest`].
+    pub(super) digest: [u8; 16],
+}
+
 /// What reading came to.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
@@ -95,7 +103,8 @@ pub(super) struct Reading {
     annotator: Annotator,
     /// By number: whether the annotator was told of it.
     annotated: Vec<bool>,
-    vocabulary: Option<Arc<Vocabulary>>,
+    /// `None` until the vocabulary is known.
+    mapping: Option<Arc<Mapping>>,
     jobs: JoinSet<Done>,
     describes: usize,
     annotations: usize,
@@ -134,7 +143,7 @@ impl Reading {
             quota,
             known,
             annotator,
-            vocabulary: None,
+            mapping: None,
             jobs: JoinSet::new(),
             describes: 0,
             annotations: 0,
@@ -407,11 +416,7 @@ impl Reading {
 
     /// Brings together what is there of each object.
     fn collect(&mut self, progress: &Progress) {
-        // What annotations become depends on the vocabulary.
-        let Some(vocabulary) = self.vocabulary.clone().or_else(|| self.annotator.vocabulary().cloned().map(Arc::new))
-        else {
-            return;
-        };
+        let Some(mapping) = self.mapping.clone().or_else(|| self.mapping()) else { return };
         for (index, annotations) in self.annotator.take_known() {
             match annotations {
                 _ if self.is_settled(index) => {}
@@ -424,29 +429,29 @@ impl Reading {
                 Described::Drafted { draft, stamp } => {
                     self.unfinished.push(Unfinished { index, draft, stamp, annotations });
                 }
-                Described::NotModified => self.keep_or_read_again(index, annotations, &vocabulary, progress),
+                Described::NotModified => self.keep_or_read_again(index, annotations, mapping.digest, progress),
             }
         }
         while !self.unfinished.is_empty() {
             let rest = self.unfinished.split_off(self.unfinished.len().min(FINISHED_TOGETHER));
             let drafts = std::mem::replace(&mut self.unfinished, rest);
-            self.spawn(jobs::finish(Arc::clone(&self.shared), Arc::clone(&vocabulary), drafts));
+            self.spawn(jobs::finish(Arc::clone(&self.shared), Arc::clone(&mapping), drafts));
         }
-        self.vocabulary = Some(vocabulary);
+        self.mapping = Some(mapping);
+    }
+
+    fn mapping(&self) -> Option<Arc<Mapping>> {
+        let vocabulary = self.annotator.vocabulary()?.clone();
+        let digest = self.shared.mapper.digest(&vocabulary);
+        Some(Arc::new(Mapping { vocabulary, digest }))
     }
 
     /// A table whose describe is what it was is what it was, if its annotations are.
-    fn keep_or_read_again(
-        &mut self,
-        index: usize,
-        annotations: Annotations,
-        vocabulary: &Vocabulary,
-        progress: &Progress,
-    ) {
+    fn keep_or_read_again(&mut self, index: usize, annotations: Annotations, mapping: [u8; 16], progress: &Progress) {
         let Some((object, slot)) = self.shared.objects.get(index).zip(self.known.get_mut(index)) else { return };
         // Once: what is read without condition is never "not modified".
         let Some(known) = slot.take() else { return };
-        if known.memo.annotations == parts::digest(&annotations, vocabulary) {
+        if known.memo.annotations == parts::digest(&annotations, mapping) {
             let entity = Entity {
                 kind: Kind::Table.as_str(),
                 fqn: self.shared.mapper.naming().table_fqn(&object.name),
@@ -485,9 +490,9 @@ impl Reading {
     /// Emits what is known of the objects that are next, a batch at a time; before the first of them, what tables refer
     /// to.
     async fn emit(&mut self, sink: &mut dyn EntitySink) -> Result<(), SourceError> {
-        let Some(vocabulary) = self.vocabulary.as_ref().filter(|_| !self.is_done()) else { return Ok(()) };
-        if self.place.meet(known::vocabulary(vocabulary))? {
-            let parents = self.shared.mapper.parents(vocabulary);
+        let Some(mapping) = self.mapping.as_ref().filter(|_| !self.is_done()) else { return Ok(()) };
+        if self.place.meet(mapping.digest)? {
+            let parents = self.shared.mapper.parents(&mapping.vocabulary);
             let parents = parents.map_err(|error| SourceError::new(error.reason(), error.to_string()))?;
             sink.emit(parents, self.place.checkpoint()).await.map_err(closed)?;
         }

@@ -5,9 +5,8 @@ use std::sync::Arc;
 
 use tokio::time::sleep;
 
-use super::Shared;
 use super::parts::{Finished, Unfinished};
-use crate::annotations::Vocabulary;
+use super::{Mapping, Shared};
 use crate::auth::Session;
 use crate::composite::{self, Ask, ObjectFailure, Outcome};
 use crate::http::Retry;
@@ -49,10 +48,10 @@ pub(super) async fn annotate(session: Arc<Session>, call: ToolingCall) -> Done {
     Done::Annotated { call, session, outcome }
 }
 
-pub(super) async fn finish(shared: Arc<Shared>, vocabulary: Arc<Vocabulary>, drafts: Vec<Unfinished>) -> Done {
+pub(super) async fn finish(shared: Arc<Shared>, mapping: Arc<Mapping>, drafts: Vec<Unfinished>) -> Done {
     let mut finished = Vec::with_capacity(drafts.len());
     for draft in drafts {
-        finished.push((draft.index, draft.finish(&shared, &vocabulary)));
+        finished.push((draft.index, draft.finish(&shared, &mapping)));
         // Some work each: let the thread look after its sockets in between.
         tokio::task::yield_now().await;
     }

@@ -6,8 +6,8 @@ use hybrid_runner_connector::Entity;
 
 use super::super::memo::Memo;
 use super::super::{count, known};
-use super::Shared;
-use crate::annotations::{Annotations, Vocabulary};
+use super::{Mapping, Shared};
+use crate::annotations::Annotations;
 use crate::composite::ObjectFailure;
 use crate::map::{Draft, Mapped};
 
@@ -108,16 +108,16 @@ impl Finished {
 
 impl Unfinished {
     /// The table, with the memo for the next run.
-    pub(super) fn finish(self, shared: &Shared, vocabulary: &Vocabulary) -> Result<Finished, ObjectFailure> {
+    pub(super) fn finish(self, shared: &Shared, mapping: &Mapping) -> Result<Finished, ObjectFailure> {
         let Self { index: _, draft, stamp, annotations } = self;
         let fields = figure(draft.fields());
-        let mapped = shared.mapper.finish(*draft, &annotations, vocabulary);
+        let mapped = shared.mapper.finish(*draft, &annotations, &mapping.vocabulary);
         let Mapped { mut entity, columns, keys, .. } =
             mapped.map_err(|error| ObjectFailure { reason: error.reason(), detail: error.to_string() })?;
         if let Some(stamp) = stamp {
             let memo = Memo {
                 context: shared.context,
-                annotations: digest(&annotations, vocabulary),
+                annotations: digest(&annotations, mapping.digest),
                 // Without a date the memo is as old as can be: the next run reads without condition.
                 day: shared.today.unwrap_or(0),
                 fields,
@@ -131,10 +131,10 @@ impl Unfinished {
     }
 }
 
-/// Of everything in a table that is not from its describe.
-pub(super) fn digest(annotations: &Annotations, vocabulary: &Vocabulary) -> [u8; 16] {
+/// Of everything in a table that is not from its describe; `mapping` is [`crate::map::Mapper::digest`].
+pub(super) fn digest(annotations: &Annotations, mapping: [u8; 16]) -> [u8; 16] {
     let mut hasher = blake3::Hasher::new();
-    hasher.update(&annotations.digest()).update(&known::vocabulary(vocabulary));
+    hasher.update(&annotations.digest()).update(&mapping);
     known::first_half(&hasher.finalize())
 }
 
