@@ -7,6 +7,8 @@ mod guard;
 mod jwt;
 mod login;
 mod oauth;
+#[cfg(test)]
+mod recorded;
 mod soap;
 
 use std::sync::Arc;

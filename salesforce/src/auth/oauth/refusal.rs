@@ -58,7 +58,10 @@ fn by_description(flow: Flow, description: &str) -> Option<(Reason, &'static str
     let says = |words: &[&str]| words.iter().any(|word| description.contains(word));
     let advice = if says(&["rate limit", "rate exceeded", "too many"]) {
         return Some((Reason::SourceThrottled, RATE));
-    } else if says(&["approved this consumer", "admin approved", "not approved"]) {
+    } else if says(&["approved this consumer", "admin approved", "not approved"])
+        // JWT bearer goes by an approval, which ends with the refresh token that it once gave.
+        || flow == Flow::Jwt && says(&["refresh token"])
+    {
         NOT_APPROVED
     } else if says(&["not supported on this domain"]) {
         WRONG_HOST

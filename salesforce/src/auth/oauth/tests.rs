@@ -59,6 +59,7 @@ fn every_known_refusal_says_what_to_change_and_never_repeats_the_answer() {
         (Jwt, "invalid_grant", "audience is invalid", "salesforceDomain is login"),
         (Jwt, "invalid_grant", "invalid assertion", "not the key of the certificate"),
         (Jwt, "invalid_grant", "assertion expired", "clock"),
+        (Jwt, "invalid_grant", "expired access/refresh token", "pre-authorized"),
         (Jwt, "invalid_grant", "", "Login History"),
         (Password, "invalid_grant", "authentication failure", "Login History"),
         (Password, "invalid_grant", "authentication failure - Invalid Password", "password or security token is wrong"),
@@ -78,4 +79,18 @@ fn every_known_refusal_says_what_to_change_and_never_repeats_the_answer() {
     assert_eq!(refused(Jwt, "rate_limit_exceeded", "").reason, Reason::SourceThrottled);
     assert_eq!(refused(Jwt, "server_error", "").reason, Reason::SourceUnreachable);
     assert_eq!(refused(Jwt, "no code at all", "").reason, Reason::SourceProtocol);
+}
+
+#[test]
+fn the_recorded_refusals_of_orgs_are_understood() {
+    let Some(recorded) = crate::auth::recorded::recorded("error_bodies.json") else { return };
+    let bodies = recorded["response"]["body"].as_array().unwrap();
+    let oauth: Vec<_> = bodies.iter().map(|entry| &entry["body"]).filter(|body| body.is_object()).collect();
+    assert_eq!(oauth.len(), 2);
+    for body in oauth {
+        let description = body["error_description"].as_str().unwrap();
+        let error = refused(Flow::Password, body["error"].as_str().unwrap(), description);
+        assert_eq!(error.reason, Reason::AuthFailed);
+        assert!(error.detail.contains("invalid_grant") && !error.detail.contains(description), "{}", error.detail);
+    }
 }

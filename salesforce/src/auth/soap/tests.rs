@@ -89,6 +89,17 @@ fn a_session_is_read() {
 }
 
 #[test]
+fn the_recorded_answer_of_an_org_is_read() {
+    let Some(recorded) = crate::auth::recorded::recorded("soap_login_success_v42.json") else { return };
+    let xml = recorded["response"]["body"].as_str().unwrap();
+    let Ok(Parsed::Granted { granted, password_expired: false }) = parse(xml.as_bytes()) else { panic!("no session") };
+    assert!(granted.address.starts_with("https://example-org.my.salesforce.com/services/Soap/u/42.0/"));
+    assert!(granted.token.expose().starts_with("00D") && granted.token.expose().contains('!'));
+    let told = [granted.organization, granted.organization_id, granted.user_id, granted.language].map(Option::unwrap);
+    assert_eq!(told, ["Example Org", "00D0x00000EXAMPLE1", "0050x00000EXAMPLE1", "en_US"]);
+}
+
+#[test]
 fn an_expired_password_is_seen() {
     let xml = envelope(&format!(
         "<loginResponse><result><passwordExpired>true</passwordExpired>{URL}<sessionId>x</sessionId></result></loginResponse>"
