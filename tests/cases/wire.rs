@@ -205,7 +205,6 @@ async fn a_message_of_an_unlisted_capability_is_a_violation_that_names_it() {
     for (capability, message) in [
         ("drain", Said::Draining(v1::Draining::default())),
         ("logs", Said::LogLines(v1::LogLines::default())),
-        ("test_connection", Said::TestConnectionResult(v1::TestConnectionResult::default())),
         ("secret_preflight", Said::SecretPreflightResult(v1::SecretPreflightResult::default())),
     ] {
         assert!(!welcome.capabilities.iter().any(|listed| listed == capability), "{capability} is listed now");

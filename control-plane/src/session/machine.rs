@@ -493,9 +493,9 @@ mod tests {
 
     fn tests_taken(machine: &mut Machine, tests: &[ConnectionTest]) -> Vec<TestId> {
         let effects = machine.step(Instant::now(), Input::Tests(Arc::new(tests.to_vec()))).unwrap();
-        let taken = effects.into_iter().map(|effect| match effect {
-            Effect::Test(test) => test.id,
-            other => panic!("{other:?}"),
+        let taken = effects.into_iter().map(|effect| {
+            let Effect::Test(test) = effect else { panic!("{effect:?}") };
+            test.id
         });
         taken.collect()
     }
