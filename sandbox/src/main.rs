@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::{Args, Parser, Subcommand};
-use sandbox::{ApiVersion, Credentials, FaultPlan, Identity, Org, OrgConfig, Sandbox, ServerConfig};
-use tokio::signal::unix::{SignalKind, signal};
+use sandbox::{ApiVersion, Credentials, FaultPlan, Identity, Org, OrgConfig, Sandbox, SandboxHandle, ServerConfig};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -22,7 +22,7 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serves an org over HTTPS until Ctrl-C or SIGTERM
+    /// Serves an org over HTTPS until Ctrl-C or SIGTERM; SIGHUP changes each hundredth object
     Serve(Serve),
 }
 
@@ -110,6 +110,7 @@ fn main() -> anyhow::Result<()> {
 async fn run(serve: Serve) -> anyhow::Result<()> {
     // Before the port is bound: whoever waits for the line on stdout may send a signal at once.
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let hangup = signal(SignalKind::hangup()).context("listen for SIGHUP")?;
     let org = Org::new(&OrgConfig {
         objects: serve.objects,
         seed: serve.seed,
@@ -142,6 +143,7 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
     let stop = CancellationToken::new();
     tokio::select! {
         () = sandbox.run(stop.clone()) => {}
+        () = change_on_hangup(hangup, &handle) => {}
         _ = terminate.recv() => {}
         interrupted = tokio::signal::ctrl_c() => interrupted.context("listen for Ctrl-C")?,
     }
@@ -150,6 +152,23 @@ async fn run(serve: Serve) -> anyhow::Result<()> {
 
 fn read(file: &Path) -> anyhow::Result<String> {
     std::fs::read_to_string(file).with_context(|| format!("read {}", file.display()))
+}
+
+/// At each SIGHUP every hundredth object that can be changed has a new field: an org of which 1 % changed.
+async fn change_on_hangup(mut hangup: Signal, handle: &SandboxHandle) {
+    for change in 1_u32.. {
+        if hangup.recv().await.is_none() {
+            return std::future::pending().await;
+        }
+        handle.change_org(|org| {
+            let names: Vec<String> = org.objects().step_by(100).map(|object| object.entry.name.clone()).collect();
+            for name in names {
+                if let Err(error) = org.add_field(&name, &format!("Added_{change}__c")) {
+                    tracing::warn!(%error, "not changed");
+                }
+            }
+        });
+    }
 }
 
 fn identity(serve: &Serve) -> anyhow::Result<Option<Identity>> {
