@@ -1,14 +1,15 @@
 //! Describes, up to 25 a call.
 //!
-//! `/composite` answers 200 whatever its parts answer, and counts as one request (research: salesforce_api.md §1.2). A
-//! call is read whole, taken apart without copying, and each part goes straight through [`Describe`] and [`Mapper`]: what
-//! leaves a batch are drafts of tables, not answers. A part may carry the stamp of an earlier answer: 304 says that
+//! `/composite` answers 200 whatever its parts answer, and counts as one request (research: salesforce_api.md §1.2). An
+//! answer is read in one pass without copying, and each part goes straight through [`Mapper`]: what leaves a batch are
+//! drafts of tables, not answers. A part may carry the stamp of an earlier answer: 304 says that
 //! nothing has changed since (§1.3; the documented `If-Modified-Since`, not the `ETag` that comes along).
 
 mod size;
 
 use std::borrow::Cow;
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -20,8 +21,8 @@ use serde_json::value::RawValue;
 use crate::auth::Session;
 use crate::config::ApiVersion;
 use crate::describe::Describe;
-use crate::describe::lenient::{IfObject, text};
-use crate::http::{Call, CallError, Class, ErrorCode, InBrackets, Retry, classify, reason_for};
+use crate::describe::lenient::{IfObject, ObjectOrList, text};
+use crate::http::{Call, CallError, Class, ErrorCode, InBrackets, RestError, Retry, classify, reason_for};
 use crate::listing::ListedObject;
 use crate::map::{Draft, Mapper};
 
@@ -108,14 +109,14 @@ pub(crate) async fn describe(session: &Session, version: ApiVersion, mapper: &Ma
         Err(error) if error.is_size() => return Outcome::Smaller(error),
         Err(error) => return Outcome::Failed(error),
     };
-    let parts = match parse(&answer.body) {
+    let parts = match parse_describes(&answer.body) {
         Ok(parts) => parts,
         Err(problem) => return Outcome::Smaller(malformed(session, problem)),
     };
     let mut outcomes = Vec::with_capacity(asks.len());
     for (index, ask) in asks.iter().enumerate() {
         let part = parts.iter().find(|part| part.reference_id == reference(index));
-        if let Some(code) = part.and_then(Part::ends_the_run) {
+        if let Some(code) = part.and_then(|part| part.ends_the_run()) {
             let status = CallError::Status {
                 host: session.host().clone(),
                 status: part.map_or(0, |part| part.http_status_code),
@@ -187,16 +188,59 @@ fn unaskable() -> ObjectOutcome {
     ))
 }
 
+/// A part of an answer, its body read as a `B`, or not read yet.
 #[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(crate) struct Part<'a> {
-    #[serde(borrow, default)]
-    pub(crate) body: Option<&'a RawValue>,
+#[serde(rename_all = "camelCase", bound(deserialize = "'de: 'a, B: Deserialize<'de>"))]
+pub(crate) struct Part<'a, B = &'a RawValue> {
+    #[serde(default = "Option::default")]
+    pub(crate) body: Option<B>,
     #[serde(borrow, default)]
     http_headers: Option<IfObject<PartHeaders<'a>>>,
     pub(crate) http_status_code: u16,
     #[serde(borrow)]
     pub(crate) reference_id: Cow<'a, str>,
+}
+
+/// A body of which an error's code can be read.
+pub(crate) trait MayBeError {
+    fn code(&self) -> Option<ErrorCode>;
+}
+
+impl MayBeError for &RawValue {
+    fn code(&self) -> Option<ErrorCode> {
+        ErrorCode::of_body(self.get().as_bytes())
+    }
+}
+
+/// The body of a describe's part.
+pub(crate) enum DescribeBody<'a> {
+    Describe(Box<Describe<'a>>),
+    /// Larger than [`MAX_DESCRIBE`]: not read.
+    TooLarge(usize),
+    /// A list, as errors are, with the first one's code.
+    Errors(Option<ErrorCode>),
+    /// Neither an object nor a list.
+    Other,
+}
+
+impl MayBeError for DescribeBody<'_> {
+    fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Errors(code) => code.clone(),
+            Self::Describe(_) | Self::TooLarge(_) | Self::Other => None,
+        }
+    }
+}
+
+impl<'de: 'a, 'a> Deserialize<'de> for DescribeBody<'a> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let read: ObjectOrList<Box<Describe<'a>>, RestError<'a>> = ObjectOrList::deserialize(deserializer)?;
+        Ok(match read {
+            ObjectOrList::Object(describe) => Self::Describe(describe),
+            ObjectOrList::List(first) => Self::Errors(first.and_then(RestError::code)),
+            ObjectOrList::Other => Self::Other,
+        })
+    }
 }
 
 /// The headers of a part. Those that are absent or of another kind are not said.
@@ -207,9 +251,9 @@ struct PartHeaders<'a> {
     last_modified: Option<Cow<'a, str>>,
 }
 
-impl Part<'_> {
+impl<B: MayBeError> Part<'_, B> {
     pub(crate) fn code(&self) -> Option<ErrorCode> {
-        self.body.and_then(|body| ErrorCode::of_body(body.get().as_bytes()))
+        self.body.as_ref().and_then(B::code)
     }
 
     /// The code of a part that says that no other part can be read either.
@@ -223,18 +267,38 @@ impl Part<'_> {
     }
 }
 
-/// Takes an answer apart. The bodies of its parts stay where they are.
-pub(crate) fn parse(answer: &[u8]) -> Result<Vec<Part<'_>>, &'static str> {
+/// Takes an answer apart and reads its describes on the way: to find their ends first would be a second look at every
+/// byte. Only where one of them may be too large is each weighed before it is read.
+fn parse_describes(answer: &[u8]) -> Result<Vec<Part<'_, DescribeBody<'_>>>, &'static str> {
+    if answer.len() <= MAX_DESCRIBE {
+        return parse(answer);
+    }
+    Ok(parse(answer)?.into_iter().map(weighed).collect())
+}
+
+/// A part whose body is read unless it is too large.
+fn weighed(part: Part<'_>) -> Part<'_, DescribeBody<'_>> {
+    let Part { body, http_headers, http_status_code, reference_id } = part;
+    let body = body.map(|body| match body.get() {
+        text if text.len() > MAX_DESCRIBE => DescribeBody::TooLarge(text.len()),
+        text => serde_json::from_str(text).unwrap_or(DescribeBody::Other),
+    });
+    Part { body, http_headers, http_status_code, reference_id }
+}
+
+/// Takes an answer apart.
+pub(crate) fn parse<'a, B: Deserialize<'a>>(answer: &'a [u8]) -> Result<Vec<Part<'a, B>>, &'static str> {
     #[derive(Deserialize)]
-    struct Envelope<'a> {
-        #[serde(borrow, rename = "compositeResponse")]
-        parts: Parts<'a>,
+    #[serde(bound(deserialize = "'de: 'a, B: Deserialize<'de>"))]
+    struct Envelope<'a, B> {
+        #[serde(rename = "compositeResponse")]
+        parts: Parts<'a, B>,
     }
     if answer.trim_ascii_start().starts_with(b"<") {
         return Err("is HTML, not JSON");
     }
     let text = str::from_utf8(answer).map_err(|_invalid| "is not UTF-8")?;
-    match serde_json::from_str::<Envelope<'_>>(text) {
+    match serde_json::from_str::<Envelope<'_, B>>(text) {
         Ok(envelope) => Ok(envelope.parts.0),
         Err(error) if error.is_data() => Err("is JSON, but no composite answer"),
         Err(_syntax) => Err("is not JSON, or was cut short"),
@@ -242,18 +306,18 @@ pub(crate) fn parse(answer: &[u8]) -> Result<Vec<Part<'_>>, &'static str> {
 }
 
 /// At most [`MAX_PARTS`] parts: an answer of tiny ones would be larger in memory than on the wire.
-struct Parts<'a>(Vec<Part<'a>>);
+struct Parts<'a, B>(Vec<Part<'a, B>>);
 
-impl<'de: 'a, 'a> Deserialize<'de> for Parts<'a> {
+impl<'de: 'a, 'a, B: Deserialize<'de>> Deserialize<'de> for Parts<'a, B> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(PartsVisitor).map(Parts)
+        deserializer.deserialize_seq(PartsVisitor(PhantomData)).map(Parts)
     }
 }
 
-struct PartsVisitor;
+struct PartsVisitor<B>(PhantomData<B>);
 
-impl<'de> Visitor<'de> for PartsVisitor {
-    type Value = Vec<Part<'de>>;
+impl<'de, B: Deserialize<'de>> Visitor<'de> for PartsVisitor<B> {
+    type Value = Vec<Part<'de, B>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "at most {MAX_PARTS} parts")
@@ -272,7 +336,7 @@ impl<'de> Visitor<'de> for PartsVisitor {
 }
 
 /// What a part says about an object.
-fn read(part: Option<&Part<'_>>, ask: Ask<'_>, mapper: &Mapper) -> ObjectOutcome {
+fn read(part: Option<&Part<'_, DescribeBody<'_>>>, ask: Ask<'_>, mapper: &Mapper) -> ObjectOutcome {
     let unreadable = |problem: &dyn fmt::Display| ObjectOutcome::Again {
         failure: ObjectFailure::new(Reason::SourceProtocol, problem),
         tries: TRIES_UNREADABLE,
@@ -284,16 +348,21 @@ fn read(part: Option<&Part<'_>>, ask: Ask<'_>, mapper: &Mapper) -> ObjectOutcome
         304 => return unreadable(&"the answer says that it is not modified, which was not asked"),
         _ => return refused(part),
     }
-    let Some(body) = part.body else { return unreadable(&"its describe is empty") };
-    if body.get().len() > MAX_DESCRIBE {
-        let detail = format!("its describe is {} bytes; the largest accepted is {MAX_DESCRIBE}", body.get().len());
-        return ObjectOutcome::Failed(ObjectFailure::new(Reason::DescribeTooLarge, detail));
-    }
-    let describe = match Describe::parse(body.get().as_bytes()) {
-        Ok(describe) => describe,
-        Err(error) => return unreadable(&format_args!("its describe cannot be read: {error}")),
+    let describe = match &part.body {
+        None => return unreadable(&"its describe is empty"),
+        Some(DescribeBody::TooLarge(size)) => {
+            let detail = format!("its describe is {size} bytes; the largest accepted is {MAX_DESCRIBE}");
+            return ObjectOutcome::Failed(ObjectFailure::new(Reason::DescribeTooLarge, detail));
+        }
+        Some(DescribeBody::Errors(_) | DescribeBody::Other) => {
+            return unreadable(&"its describe cannot be read: the answer is not an object");
+        }
+        Some(DescribeBody::Describe(describe)) => describe,
     };
-    match mapper.draft(ask.object, &describe) {
+    if let Err(error) = describe.check() {
+        return unreadable(&format_args!("its describe cannot be read: {error}"));
+    }
+    match mapper.draft(ask.object, describe) {
         Ok(draft) => {
             let stamp = part.http_headers.as_ref().and_then(|headers| headers.0.as_ref()?.last_modified.as_deref());
             ObjectOutcome::Drafted { draft: Box::new(draft), stamp: stamp.map(str::to_owned) }
@@ -303,7 +372,7 @@ fn read(part: Option<&Part<'_>>, ask: Ask<'_>, mapper: &Mapper) -> ObjectOutcome
 }
 
 /// The failure that a part with an error status is.
-fn refused(part: &Part<'_>) -> ObjectOutcome {
+fn refused(part: &Part<'_, DescribeBody<'_>>) -> ObjectOutcome {
     let (status, code) = (part.http_status_code, part.code());
     let advice = match status {
         403 => ": the user is not permitted to read it",

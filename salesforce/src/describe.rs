@@ -200,8 +200,14 @@ impl<'a> Describe<'a> {
     /// [`DescribeError`]: it is no describe.
     pub fn parse(answer: &'a [u8]) -> Result<Self, DescribeError> {
         let describe = parse_object::<Describe<'a>>(answer)?;
-        let problem = match describe.fields {
-            Fields::List(_) => return Ok(describe),
+        describe.check()?;
+        Ok(describe)
+    }
+
+    /// Whether it is one: any object can be read as a describe in which nothing is said.
+    pub(crate) fn check(&self) -> Result<(), DescribeError> {
+        let problem = match self.fields {
+            Fields::List(_) => return Ok(()),
             Fields::Absent => "it has no list of fields",
             Fields::Malformed => "one of its fields is not an object",
             Fields::TooMany => "it has more than 5,000 fields",

@@ -10,6 +10,7 @@ mod client;
 mod error;
 mod proxy;
 mod retry;
+mod room;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,7 +21,6 @@ use reqwest::header::{
     ACCEPT, ACCEPT_ENCODING, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderMap, HeaderValue, RETRY_AFTER,
 };
 use reqwest::{Client, Method, StatusCode};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tracing::debug;
 use zeroize::Zeroizing;
@@ -30,9 +30,11 @@ use crate::quota::Quota;
 
 pub(crate) use body::MAX_ANSWER;
 pub(crate) use client::{ClientCertificate, Connection, Trust, Via};
-pub(crate) use error::{CallError, Class, ErrorCode, InBrackets, classify, reason_for};
+pub(crate) use error::{CallError, Class, ErrorCode, InBrackets, RestError, classify, reason_for};
 pub use proxy::Proxy;
 pub(crate) use retry::Retry;
+pub(crate) use room::Body;
+use room::Room;
 
 /// How long a connection may take to be made, TLS included: ten round trips of the slowest satellite link.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -55,7 +57,7 @@ pub(crate) struct Http {
     host: Host,
     progress: Arc<Progress>,
     quota: Arc<Quota>,
-    room: Arc<Semaphore>,
+    room: Arc<Room>,
 }
 
 /// One request. Not to be printed: it may hold a credential.
@@ -73,12 +75,11 @@ pub(crate) struct Call<'a> {
 /// What came back, inflated. Not to be printed: it may hold a session. Drop it before waiting for another one.
 pub(crate) struct Answer {
     pub(crate) status: u16,
-    pub(crate) body: Vec<u8>,
+    pub(crate) body: Body,
     /// From sending to the last byte.
     pub(crate) took: Duration,
     /// When it was sent, by the server's clock: the `Date` header.
     pub(crate) date: Option<String>,
-    _room: OwnedSemaphorePermit,
 }
 
 impl<'a> Call<'a> {
@@ -151,7 +152,7 @@ impl Http {
     ) -> Result<Self, CallError> {
         let client = client::build(connection)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        let room = Arc::new(Semaphore::new(cores.min(MAX_INFLATED)));
+        let room = Room::new(cores.min(MAX_INFLATED));
         Ok(Self { client, host, progress, quota, room })
     }
 
@@ -192,10 +193,10 @@ impl Http {
         let received =
             exchange.map_err(|_elapsed| CallError::Timeout { host: self.host.clone(), after: call.timeout })??;
         let took = sent.elapsed();
-        // Never closed: the semaphore lives as long as self.
-        let room = Arc::clone(&self.room).acquire_owned().await.map_err(|_closed| CallError::WrongHost)?;
-        let body = body::inflate(received.wire, received.encoding, call.cap).map_err(|e| e.at(&self.host))?;
-        Ok(Answer { status: received.status, body, took, date: received.date, _room: room })
+        let mut place = self.room.enter().await.ok_or(CallError::WrongHost)?;
+        let buffer = std::mem::take(&mut place.buffer);
+        let body = body::inflate(received.wire, received.encoding, call.cap, buffer).map_err(|e| e.at(&self.host))?;
+        Ok(Answer { status: received.status, body: Body::new(body, place), took, date: received.date })
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Received, CallError> {

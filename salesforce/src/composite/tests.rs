@@ -22,7 +22,7 @@ fn outcome(part: &str) -> ObjectOutcome {
 
 fn outcome_since(part: &str, stamp: Option<&str>) -> ObjectOutcome {
     let answer = format!(r#"{{"compositeResponse":[{part}]}}"#);
-    let parts = parse(answer.as_bytes()).unwrap();
+    let parts = parse_describes(answer.as_bytes()).unwrap();
     read(parts.iter().find(|part| part.reference_id == "o0"), Ask { object: &listed("Account"), stamp }, &mapper())
 }
 
@@ -95,8 +95,8 @@ fn a_part_that_is_refused_has_its_reason() {
 #[test]
 fn a_describe_that_cannot_be_read_is_asked_for_once_more() {
     for unreadable in ["\"<html>Down for maintenance</html>\"", "null", "[]", "{}", "1", r#"{"fields":[]"#] {
-        let Ok(parts) =
-            parse(format!(r#"{{"compositeResponse":[{}]}}"#, part(200, unreadable)).as_bytes()).map(|p| p.len())
+        let Ok(parts) = parse_describes(format!(r#"{{"compositeResponse":[{}]}}"#, part(200, unreadable)).as_bytes())
+            .map(|p| p.len())
         else {
             continue;
         };
@@ -124,17 +124,17 @@ fn an_answer_that_is_no_composite_answer_is_refused_without_a_quote() {
         (r#"{"compositeResponse":{}}"#, "is JSON, but no composite answer"),
         (r#"{"compositeResponse":[1]}"#, "is JSON, but no composite answer"),
     ] {
-        assert_eq!(parse(answer.as_bytes()).err(), Some(expected), "{answer}");
+        assert_eq!(parse_describes(answer.as_bytes()).err(), Some(expected), "{answer}");
     }
     let many = vec![part(200, "{}"); MAX_PARTS + 1].join(",");
-    assert!(parse(format!(r#"{{"compositeResponse":[{many}]}}"#).as_bytes()).is_err());
+    assert!(parse_describes(format!(r#"{{"compositeResponse":[{many}]}}"#).as_bytes()).is_err());
 }
 
 #[test]
 fn a_part_that_concerns_the_whole_run_ends_it() {
     let ends = |part: &str| {
         let answer = format!(r#"{{"compositeResponse":[{part}]}}"#);
-        parse(answer.as_bytes()).unwrap().first().and_then(Part::ends_the_run).is_some()
+        parse_describes(answer.as_bytes()).unwrap().first().and_then(|part| part.ends_the_run()).is_some()
     };
     assert!(ends(&part(401, r#"[{"errorCode":"INVALID_SESSION_ID"}]"#)));
     assert!(ends(&part(403, r#"[{"errorCode":"REQUEST_LIMIT_EXCEEDED"}]"#)));

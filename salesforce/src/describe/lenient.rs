@@ -180,6 +180,38 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for IfObjectVisitor<T> {
     }
 }
 
+/// An object, a list of which only the first element is kept, or anything else.
+#[derive(Debug)]
+pub(crate) enum ObjectOrList<O, F> {
+    Object(O),
+    List(Option<F>),
+    Other,
+}
+
+impl<'de, O: Deserialize<'de>, F: Deserialize<'de>> Deserialize<'de> for ObjectOrList<O, F> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ObjectOrListVisitor(PhantomData))
+    }
+}
+
+struct ObjectOrListVisitor<O, F>(PhantomData<(O, F)>);
+
+impl<'de, O: Deserialize<'de>, F: Deserialize<'de>> Visitor<'de> for ObjectOrListVisitor<O, F> {
+    type Value = ObjectOrList<O, F>;
+
+    scalars_are!(self => ObjectOrList::Other);
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+        let first = seq.next_element::<IfObject<F>>()?;
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(ObjectOrList::List(first.and_then(|first| first.0)))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+        O::deserialize(MapAccessDeserializer::new(map)).map(ObjectOrList::Object)
+    }
+}
+
 /// Reads a list element by element into `state`; `None` for anything but a list.
 pub(crate) fn each<'de, D, T, S>(deserializer: D, state: S, take: fn(&mut S, T)) -> Result<Option<S>, D::Error>
 where

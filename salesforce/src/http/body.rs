@@ -96,15 +96,15 @@ pub(super) async fn read_start(response: &mut Response, progress: &Progress) -> 
     Some(start)
 }
 
-/// The body itself.
-pub(super) fn inflate(wire: Vec<u8>, encoding: Encoding, cap: usize) -> Result<Vec<u8>, BodyError> {
+/// The body itself; what has to be inflated is put into `body`, which is empty.
+pub(super) fn inflate(wire: Vec<u8>, encoding: Encoding, cap: usize, mut body: Vec<u8>) -> Result<Vec<u8>, BodyError> {
     match encoding {
         Encoding::Identity => return Ok(wire),
         Encoding::Gzip => {}
         Encoding::Other => return Err(BodyError::Encoding { problem: "is encoded in another way than gzip" }),
     }
     // The cap alone holds bombs off: a limit of the ratio would refuse honest answers that repeat themselves.
-    let mut body = Vec::with_capacity(expected_length(&wire).min(cap));
+    body.reserve(expected_length(&wire).min(cap));
     let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
     match MultiGzDecoder::new(wire.as_slice()).take(limit).read_to_end(&mut body) {
         Ok(_) if body.len() <= cap => Ok(body),
@@ -135,30 +135,39 @@ mod tests {
     #[test]
     fn an_answer_is_inflated() {
         let text = "describe ".repeat(1000);
-        assert_eq!(inflate(gzip(text.as_bytes()), Encoding::Gzip, MAX_ANSWER).unwrap(), text.as_bytes());
-        assert_eq!(inflate(b"plain".to_vec(), Encoding::Identity, MAX_ANSWER).unwrap(), b"plain");
+        assert_eq!(inflate(gzip(text.as_bytes()), Encoding::Gzip, MAX_ANSWER, Vec::new()).unwrap(), text.as_bytes());
+        assert_eq!(inflate(b"plain".to_vec(), Encoding::Identity, MAX_ANSWER, Vec::new()).unwrap(), b"plain");
     }
 
     #[test]
     fn an_answer_above_the_cap_is_refused_before_it_is_inflated_whole() {
         let noise: Vec<u8> = (0..200_000).map(|_| fastrand::u8(b'a'..=b'd')).collect();
-        assert!(matches!(inflate(gzip(&noise), Encoding::Gzip, 199_999), Err(BodyError::TooLarge { cap: 199_999 })));
-        assert!(inflate(gzip(&noise), Encoding::Gzip, 200_000).is_ok());
+        assert!(matches!(
+            inflate(gzip(&noise), Encoding::Gzip, 199_999, Vec::new()),
+            Err(BodyError::TooLarge { cap: 199_999 })
+        ));
+        assert!(inflate(gzip(&noise), Encoding::Gzip, 200_000, Vec::new()).is_ok());
     }
 
     #[test]
     fn a_bomb_goes_off_no_further_than_the_cap() {
         let bomb = gzip(&vec![0; 64 * 1024 * 1024]);
         assert!(bomb.len() < 100_000);
-        assert!(matches!(inflate(bomb.clone(), Encoding::Gzip, MAX_ANSWER), Err(BodyError::TooLarge { .. })));
-        assert!(matches!(inflate(bomb.clone(), Encoding::Gzip, 1024), Err(BodyError::TooLarge { cap: 1024 })));
+        assert!(matches!(
+            inflate(bomb.clone(), Encoding::Gzip, MAX_ANSWER, Vec::new()),
+            Err(BodyError::TooLarge { .. })
+        ));
+        assert!(matches!(
+            inflate(bomb.clone(), Encoding::Gzip, 1024, Vec::new()),
+            Err(BodyError::TooLarge { cap: 1024 })
+        ));
     }
 
     #[test]
     fn a_truncated_answer_is_broken_at_every_byte() {
         let whole = gzip(b"{\"sobjects\":[]}");
         for length in 0..whole.len() {
-            let cut = inflate(whole[..length].to_vec(), Encoding::Gzip, MAX_ANSWER);
+            let cut = inflate(whole[..length].to_vec(), Encoding::Gzip, MAX_ANSWER, Vec::new());
             assert!(matches!(cut, Err(BodyError::Broken { .. })), "cut to {length} bytes");
         }
     }
@@ -171,6 +180,6 @@ mod tests {
         assert_eq!(of("GZIP"), Encoding::Gzip);
         assert_eq!(of("br"), Encoding::Other);
         assert_eq!(of("gzip, gzip"), Encoding::Other);
-        assert!(inflate(Vec::new(), Encoding::Other, 1).is_err());
+        assert!(inflate(Vec::new(), Encoding::Other, 1, Vec::new()).is_err());
     }
 }

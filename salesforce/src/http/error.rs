@@ -1,11 +1,13 @@
 //! Why a request failed, and what follows from it.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
 use hybrid_runner_connector::{Reason, SourceError};
 use serde::Deserialize;
 
+use crate::describe::lenient::{ObjectOrList, text};
 use crate::host::Host;
 use crate::quota::Spent;
 
@@ -105,36 +107,44 @@ impl ErrorCode {
     /// The code of an error's body: REST answers `[{"errorCode": …}]`, OAuth `{"error": …}`. Anything else, such as a
     /// page for people, has none.
     pub(crate) fn of_body(body: &[u8]) -> Option<Self> {
-        #[derive(Deserialize)]
-        struct Rest {
-            #[serde(rename = "errorCode")]
-            error_code: String,
-            #[serde(default)]
-            message: Option<String>,
+        match serde_json::from_slice::<ObjectOrList<OAuthError<'_>, RestError<'_>>>(body).ok()? {
+            ObjectOrList::Object(error) => Self::parse(&error.error?),
+            ObjectOrList::List(first) => first?.code(),
+            ObjectOrList::Other => None,
         }
-        impl Rest {
-            /// Two limits share one code: the day's, and that of long requests at a time ("ConcurrentPerOrgLongTxn Limit
-            /// exceeded."), which passes.
-            fn code(self) -> String {
-                let concurrent = self.message.is_some_and(|message| message.starts_with("Concurrent"));
-                if concurrent && self.error_code == ErrorCode::LIMIT {
-                    return ErrorCode::CONCURRENCY.to_owned();
-                }
-                self.error_code
-            }
-        }
-        #[derive(Deserialize)]
-        struct OAuth {
-            error: String,
-        }
-        let rest = || serde_json::from_slice::<Vec<Rest>>(body).ok()?.into_iter().next().map(Rest::code);
-        let oauth = || serde_json::from_slice::<OAuth>(body).ok().map(|object| object.error);
-        Self::parse(&rest().or_else(oauth)?)
     }
 
     pub(crate) fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// An error as REST gives it, in a list.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default, rename_all = "camelCase")]
+pub(crate) struct RestError<'a> {
+    #[serde(borrow, deserialize_with = "text")]
+    error_code: Option<Cow<'a, str>>,
+    #[serde(borrow, deserialize_with = "text")]
+    message: Option<Cow<'a, str>>,
+}
+
+impl RestError<'_> {
+    /// Two limits share one code: the day's, and that of long requests at a time ("ConcurrentPerOrgLongTxn Limit
+    /// exceeded."), which passes.
+    pub(crate) fn code(self) -> Option<ErrorCode> {
+        let code = ErrorCode::parse(&self.error_code?)?;
+        let concurrent = self.message.is_some_and(|message| message.starts_with("Concurrent"));
+        let passes = concurrent && code.as_str() == ErrorCode::LIMIT;
+        Some(if passes { ErrorCode(ErrorCode::CONCURRENCY.to_owned()) } else { code })
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct OAuthError<'a> {
+    #[serde(borrow, deserialize_with = "text")]
+    error: Option<Cow<'a, str>>,
 }
 
 impl fmt::Display for ErrorCode {
