@@ -338,17 +338,18 @@ async fn options_without_effect_are_named_only_when_they_differ_from_their_defau
         "{}organizationId: 00D\nconnectionOptions: {{objects: custom, companions: 'true', mine: x}}\nsupportsMetadataExtraction: true\n",
         soap_at_localhost()
     );
-    one.workflow(&connection, "includeTags: false\nincludeViews: true\nmarkDeletedTables: false\nthreads: 1\n");
+    one.workflow(&connection, "includeDDL: true\nincludeTags: false\nincludeViews: true\nmarkDeletedTables: false\nthreads: 1\n");
     let output = one.run().await;
     complete(&output);
+    let kinds: BTreeSet<_> = parse_export(&one.export()).into_iter().map(|(kind, ..)| kind).collect();
+    assert!(kinds.contains("table") && !kinds.contains("tag"), "includeTags has an effect: {kinds:?}");
     let named: BTreeSet<_> =
         output.stderr.lines().filter_map(|line| line.split_once(" has no effect").map(|(path, _)| path)).collect();
     let connection = "source.serviceConnection.config";
     let expected = [
         format!("{connection}.connectionOptions.mine"),
-        format!("{connection}.connectionOptions.objects"),
         format!("{connection}.organizationId"),
-        "source.sourceConfig.config.includeTags".to_owned(),
+        "source.sourceConfig.config.includeDDL".to_owned(),
     ];
     assert_eq!(named, expected.iter().map(String::as_str).collect());
 }
@@ -416,18 +417,18 @@ async fn limit_reached_after(one: &Extraction, kind: Kind, calls: usize) {
     one.org.faults().change(|plan| plan.limit_reached = true);
 }
 
-/// An org that takes its time for a describe, read by one call at a time: a call is answered when the next one is sent.
-async fn read_one_call_after_the_other(objects: usize) -> Extraction {
-    let faults = FaultPlan { describe_time: Duration::from_millis(10), ..FaultPlan::default() };
+/// An org that takes its time for a describe, read by two calls at a time: when the third is sent, one was answered.
+async fn read_two_calls_at_a_time(objects: usize) -> Extraction {
+    let faults = FaultPlan { describe_time: Duration::from_millis(5), ..FaultPlan::default() };
     let one = Extraction::with(OrgConfig { objects, ..OrgConfig::default() }, faults).await;
-    one.workflow(&soap_at_localhost(), "threads: 1\n");
+    one.workflow(&soap_at_localhost(), "threads: 2\n");
     one
 }
 
 #[tokio::test]
 async fn a_quota_that_is_used_up_in_the_middle_keeps_what_was_written_and_exits_with_3() {
-    // Two full calls for descriptions, and some.
-    let one = read_one_call_after_the_other(1_000).await;
+    // A full call for descriptions when half of them are described, and one for the rest.
+    let one = read_two_calls_at_a_time(800).await;
     let spent = limit_reached_after(&one, Kind::ToolingComposite, 1);
     let (output, ()) = tokio::join!(one.run(), within("a call after the first descriptions", spent));
     ended_early(&one, &output);
@@ -447,7 +448,7 @@ async fn a_budget_that_is_used_up_in_the_middle_keeps_what_was_written_and_exits
 #[tokio::test]
 async fn a_quota_that_is_used_up_before_any_table_was_written_fails_with_1() {
     // Their descriptions are one call, the last.
-    let one = read_one_call_after_the_other(150).await;
+    let one = read_two_calls_at_a_time(150).await;
     let spent = limit_reached_after(&one, Kind::Composite, 2);
     let (output, ()) = tokio::join!(one.run(), within("the third call for describes", spent));
     assert_eq!(output.code(), 1, "{output:?}");
