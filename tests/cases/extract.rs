@@ -50,6 +50,8 @@ async fn the_last_line_of_stdout_has_the_keys_of_the_contract_in_their_order() {
     complete(&output);
     let text = output.stdout.trim_end();
     assert_eq!(text.lines().count(), 1, "with --out FILE stdout holds nothing else");
+    assert_eq!(output.stderr.matches("advice: this pipeline logs in by SOAP").count(), 1, "{output:?}");
+    assert_eq!(output.stderr.matches("Summer '27").count(), 1, "said once: {output:?}");
     let places: Vec<_> = RESULT_KEYS.iter().map(|key| text.find(&format!("\"{key}\":")).expect(key)).collect();
     assert!(places.is_sorted(), "{text}");
     let line = output.json();
@@ -338,7 +340,10 @@ async fn options_without_effect_are_named_only_when_they_differ_from_their_defau
         "{}organizationId: 00D\nconnectionOptions: {{objects: custom, companions: 'true', mine: x}}\nsupportsMetadataExtraction: true\n",
         soap_at_localhost()
     );
-    one.workflow(&connection, "includeDDL: true\nincludeTags: false\nincludeViews: true\nmarkDeletedTables: false\nthreads: 1\n");
+    one.workflow(
+        &connection,
+        "includeDDL: true\nincludeTags: false\nincludeViews: true\nmarkDeletedTables: false\nthreads: 1\n",
+    );
     let output = one.run().await;
     complete(&output);
     let kinds: BTreeSet<_> = parse_export(&one.export()).into_iter().map(|(kind, ..)| kind).collect();

@@ -54,6 +54,7 @@ async fn quickstart_commits_a_table_for_each_object_and_says_so_in_one_line() {
     assert_eq!(shown("tables committed"), Some(tables.to_string()), "{}", ended.stderr);
     assert_eq!(shown("tags"), Some(tags.to_string()), "{}", ended.stderr);
     assert_eq!(shown("all entities"), Some(all.to_string()), "{}", ended.stderr);
+    assert_eq!(ended.stderr.matches("Summer '27").count(), 1, "advice is given once:\n{}", ended.stderr);
     for step in ["control plane up", "agent connected", "granted", "logged in", "objects listed", "committed"] {
         assert!(ended.stderr.contains(step), "`{step}` is not shown:\n{}", ended.stderr);
     }
