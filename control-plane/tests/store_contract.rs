@@ -650,6 +650,26 @@ contract! {
         assert_eq!(store.decide_deletions(run_id, true).await.unwrap(), None);
     }
 
+    async fn what_is_no_table_raises_nothing_that_the_guard_allows(subject: Subject) {
+        let store = subject.store();
+        // 40 tables and 40 tags: the tags would let 8 more go.
+        let with_tags = |names: std::ops::Range<usize>| {
+            let tags = (0..40).map(|name| Record { kind: "tag".to_owned(), ..record(0, &format!("tag{name:03}"), "") });
+            let all = tags.chain(tables(names));
+            (0..).zip(all).map(|(seq, record)| Record { seq, ..record }).collect::<Vec<_>>()
+        };
+        let (all, rest) = (with_tags(0..40), with_tags(9..40));
+        commit(&*store, &all, &eof(&all, &[])).await;
+        let gone = ["t000", "t001", "t002", "t003", "t004", "t005", "t006", "t007", "t008"];
+        let (_, figures) = commit(&*store, &rest, &eof(&rest, &gone)).await;
+        assert_eq!((figures.deletions, figures.deleted, figures.entities), (Deletions::NeedsConfirmation, 0, 80));
+        let (_, figures) = commit(&*store, &all, &eof(&all, &[])).await;
+        assert_eq!((figures.deletions, figures.entities), (Deletions::None, 80));
+        let rest = with_tags(8..40);
+        let (_, figures) = commit(&*store, &rest, &eof(&rest, &gone)).await;
+        assert_eq!((figures.deletions, figures.deleted, figures.entities), (Deletions::Applied, 8, 72));
+    }
+
     async fn rejected_deletions_delete_nothing(subject: Subject) {
         let store = subject.store();
         commit(&*store, &tables(0..10), &eof(&tables(0..10), &[])).await;

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
 use crate::deployment::{Deployment, PASSWORD, PIPELINE, TOKEN};
-use crate::report::Report;
+use crate::report::{Committed, Report};
 use crate::show::{self, Screen, TICK};
 
 /// Runs until the first run ended (`--once`) or until Ctrl-C.
@@ -110,7 +110,8 @@ impl Look<'_> {
                     // What the agent said before it is shown before the table.
                     self.catch_up(&run).await;
                     Export::new(Arc::clone(self.handle.store()), Some(PIPELINE.to_owned())).write(&export).await?;
-                    let report = Report::new(&run, &export);
+                    let committed = Committed::of(&**self.handle.store(), PIPELINE).await?;
+                    let report = Report::new(&run, committed, &export);
                     self.screen.ended(&report);
                     if shown.replace(run.run_id).is_none() {
                         show::results(&self.screen, &export, &self.config);

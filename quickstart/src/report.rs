@@ -4,19 +4,51 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use comfy_table::{CellAlignment, Table, presets};
-use control_plane::store::{Run, RunState};
+use control_plane::store::{Run, RunState, Store, StoreError};
 use hybrid_runner::ResultLine;
+
+/// Entities read at once.
+const PAGE: u32 = 1_000;
+
+/// Committed entities of the kinds that people ask for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Committed {
+    tables: u64,
+    tags: u64,
+}
+
+impl Committed {
+    /// What a pipeline has in a store.
+    pub(crate) async fn of(store: &dyn Store, pipeline: &str) -> Result<Self, StoreError> {
+        let mut committed = Self::default();
+        let mut after: Option<(String, String)> = None;
+        loop {
+            let from = after.as_ref().map(|(fqn, pipeline)| (fqn.as_str(), pipeline.as_str()));
+            let page = store.entities(Some(pipeline), from, PAGE).await?;
+            let Some(last) = page.last() else { return Ok(committed) };
+            after = Some((last.fqn.clone(), last.pipeline.clone()));
+            for entity in &page {
+                match entity.kind.as_str() {
+                    "table" => committed.tables += 1,
+                    "tag" => committed.tags += 1,
+                    _ => {}
+                }
+            }
+        }
+    }
+}
 
 /// A run that ended, and where its entities were written.
 pub(crate) struct Report<'a> {
     run: &'a Run,
+    committed: Committed,
     export: &'a Path,
 }
 
 impl<'a> Report<'a> {
-    /// A final run and the file of its export.
-    pub(crate) fn new(run: &'a Run, export: &'a Path) -> Self {
-        Self { run, export }
+    /// A final run, what is committed then, and the file of its export.
+    pub(crate) fn new(run: &'a Run, committed: Committed, export: &'a Path) -> Self {
+        Self { run, committed, export }
     }
 
     /// 0 complete, 1 failed, 3 committed but incomplete.
@@ -63,14 +95,15 @@ impl<'a> Report<'a> {
     pub(crate) fn table(&self) -> String {
         let figures = self.run.figures.unwrap_or_default();
         let summary = figures.summary;
-        // The service, the database and its schema are entities too.
-        let tables = figures.entities.saturating_sub(3);
+        let Committed { tables, tags } = self.committed;
         let rows = [
             ("objects in scope", grouped(summary.objects)),
             ("tables committed", grouped(tables)),
             ("columns", grouped(figures.columns)),
             ("keys found", grouped(summary.keys)),
-            ("unchanged entities", grouped(figures.unchanged)),
+            ("tags", grouped(tags)),
+            ("all entities", grouped(figures.entities)),
+            ("of them unchanged", grouped(figures.unchanged)),
             ("filtered out", grouped(summary.filtered)),
             ("failed", grouped(summary.failed)),
             ("Salesforce requests", grouped(summary.source_requests)),

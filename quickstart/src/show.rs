@@ -88,7 +88,11 @@ impl Screen {
             self.bar.set_position(seen.objects_done + seen.objects_failed);
             self.bar.set_message(stage(seen.stage));
         } else if seen.stage != before.stage {
-            self.line(format!("· {}: {} of {} objects", stage(seen.stage), seen.objects_done, seen.objects_total));
+            let of = match seen.objects_total {
+                0 => String::new(),
+                total => format!(": {} of {total} objects", seen.objects_done),
+            };
+            self.line(format!("· {}{of}", stage(seen.stage)));
         }
     }
 

@@ -13,7 +13,9 @@
 
 use std::sync::Arc;
 
-use hybrid_runner_connector::{Extraction, Reason as SourceReason, Source, SourceError, Stage};
+use hybrid_runner_connector::{
+    EntitySink as _, Extraction, Notice, Reason as SourceReason, Severity, Source, SourceError, Stage,
+};
 use hybrid_runner_secrets::Stores;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
@@ -115,6 +117,9 @@ impl Run {
 
 async fn extract(source: &dyn Source, extraction: Extraction, mut sink: Sink) -> Result<(), SourceError> {
     let report = source.extract(extraction, &mut sink).await?;
+    for advice in &report.advice {
+        sink.notice(Notice { severity: Severity::Info, code: "advice", text: advice.clone() });
+    }
     let closed = |closed| SourceError::caused(SourceReason::SinkClosed, "the upload ended", closed);
     sink.finish(report).await.map_err(closed)
 }

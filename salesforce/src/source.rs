@@ -95,10 +95,6 @@ impl Source for SalesforceSource {
         let version = self.config.api_version.unwrap_or(newest);
         sink.notice(info("login_succeeded", format!("{}, API version {version}", access.description())));
 
-        if let Some(advice) = self.config.auth.advice() {
-            sink.notice(info("login_retires", advice.to_owned()));
-        }
-
         progress.enter(Stage::List);
         let session = Arc::clone(access.session());
         let (listed, usage) = tokio::join!(discovery::list(&mut access, version), discovery::limits(&session, version));

@@ -8,7 +8,7 @@ use hybrid_runner_tests::extraction::{Extraction, OAUTH, SOAP, soap_at_localhost
 use hybrid_runner_tests::logs::{self, Logs};
 use hybrid_runner_tests::processes::{Output, output};
 use hybrid_runner_tests::world::{World, parse_export, pipeline_yaml};
-use hybrid_runner_tests::{RESULT_KEYS, within};
+use hybrid_runner_tests::{BESIDE_TABLES, RESULT_KEYS, entities_with, within};
 use sandbox::{FaultPlan, Kind, OrgConfig};
 
 /// Sees that an extraction ended well, and logged nothing unusual.
@@ -50,12 +50,15 @@ async fn the_last_line_of_stdout_has_the_keys_of_the_contract_in_their_order() {
     complete(&output);
     let text = output.stdout.trim_end();
     assert_eq!(text.lines().count(), 1, "with --out FILE stdout holds nothing else");
+    assert_eq!(output.stderr.matches("advice: this pipeline logs in by SOAP").count(), 1, "{output:?}");
+    assert_eq!(output.stderr.matches("Summer '27").count(), 1, "said once: {output:?}");
     let places: Vec<_> = RESULT_KEYS.iter().map(|key| text.find(&format!("\"{key}\":")).expect(key)).collect();
     assert!(places.is_sorted(), "{text}");
     let line = output.json();
     assert_eq!(line.as_object().unwrap().len(), RESULT_KEYS.len(), "{line}");
     assert_eq!((&line["pipeline"], &line["state"]), (&"workflow".into(), &"committed".into()), "{line}");
-    assert_eq!((&line["objects"], &line["entities"], &line["sent"]), (&30.into(), &33.into(), &33.into()), "{line}");
+    let all = entities_with(30).into();
+    assert_eq!((&line["objects"], &line["entities"], &line["sent"]), (&30.into(), &all, &all), "{line}");
     for zero in ["unchanged", "filtered", "failed", "deleted"] {
         assert_eq!(line[zero], 0, "{zero}: {line}");
     }
@@ -87,21 +90,39 @@ async fn an_export_has_parents_first_and_one_key_order() {
         let rest = line.strip_prefix("{\"kind\":\"").unwrap();
         let (kind, rest) = rest.split_once("\",\"fqn\":\"").unwrap();
         let (fqn, entity) = rest.split_once("\",\"entity\":{").unwrap();
-        assert!(!kind.contains('"') && fqn.starts_with("crm") && entity.ends_with("}}"), "{line}");
+        let root = if ["classification", "tag"].contains(&kind) { "Salesforce" } else { "crm" };
+        assert!(!kind.contains('"') && fqn.starts_with(root) && entity.ends_with("}}"), "{line}");
     }
     let entities = parse_export(&one.export());
-    let kinds: Vec<_> = entities.iter().take(4).map(|(kind, ..)| kind.as_str()).collect();
-    assert_eq!(kinds, ["databaseService", "database", "databaseSchema", "table"]);
-    let parent = BTreeMap::from([("database", "service"), ("databaseSchema", "database"), ("table", "databaseSchema")]);
+    let kinds: Vec<_> = entities.iter().map(|(kind, ..)| kind.as_str()).collect();
+    let beside = BESIDE_TABLES.iter().flat_map(|(kind, entities)| std::iter::repeat_n(kind.as_str(), *entities));
+    assert_eq!(kinds, beside.chain(std::iter::repeat_n("table", 30)).collect::<Vec<_>>());
+    let parent = BTreeMap::from([
+        ("database", "service"),
+        ("databaseSchema", "database"),
+        ("table", "databaseSchema"),
+        ("tag", "classification"),
+    ]);
     let mut seen = BTreeSet::new();
+    let mut labels = 0;
     for (kind, fqn, entity) in &entities {
         if let Some(parent) = parent.get(kind.as_str()) {
             assert!(seen.contains(entity[parent].as_str().unwrap()), "{fqn} came before its parent");
         }
+        let columns = entity["columns"].as_array().into_iter().flatten();
+        for label in columns.chain([entity]).filter_map(|labelled| labelled["tags"].as_array()).flatten() {
+            labels += 1;
+            assert!(seen.contains(label["tagFQN"].as_str().unwrap()), "{fqn} came before its tag: {label}");
+        }
         assert!(seen.insert(fqn.clone()), "{fqn} came twice");
     }
+    assert!(labels > 0, "some tables have tags");
     let expected: Vec<_> = one.org.org().objects().map(|object| object.entry.name.clone()).collect();
-    let written: Vec<_> = entities.iter().skip(3).map(|(_, _, entity)| entity["name"].as_str().unwrap()).collect();
+    let written: Vec<_> = entities
+        .iter()
+        .filter(|(kind, ..)| kind == "table")
+        .map(|(_, _, entity)| entity["name"].as_str().unwrap())
+        .collect();
     assert_eq!(written, expected, "tables stand in the listing's order");
 }
 
@@ -319,17 +340,21 @@ async fn options_without_effect_are_named_only_when_they_differ_from_their_defau
         "{}organizationId: 00D\nconnectionOptions: {{objects: custom, companions: 'true', mine: x}}\nsupportsMetadataExtraction: true\n",
         soap_at_localhost()
     );
-    one.workflow(&connection, "includeTags: false\nincludeViews: true\nmarkDeletedTables: false\nthreads: 1\n");
+    one.workflow(
+        &connection,
+        "includeDDL: true\nincludeTags: false\nincludeViews: true\nmarkDeletedTables: false\nthreads: 1\n",
+    );
     let output = one.run().await;
     complete(&output);
+    let kinds: BTreeSet<_> = parse_export(&one.export()).into_iter().map(|(kind, ..)| kind).collect();
+    assert!(kinds.contains("table") && !kinds.contains("tag"), "includeTags has an effect: {kinds:?}");
     let named: BTreeSet<_> =
         output.stderr.lines().filter_map(|line| line.split_once(" has no effect").map(|(path, _)| path)).collect();
     let connection = "source.serviceConnection.config";
     let expected = [
         format!("{connection}.connectionOptions.mine"),
-        format!("{connection}.connectionOptions.objects"),
         format!("{connection}.organizationId"),
-        "source.sourceConfig.config.includeTags".to_owned(),
+        "source.sourceConfig.config.includeDDL".to_owned(),
     ];
     assert_eq!(named, expected.iter().map(String::as_str).collect());
 }
@@ -357,41 +382,85 @@ async fn an_extraction_writes_the_bytes_that_a_control_plane_commits() {
         text.lines().map(|line| (parse_export(line).remove(0).1, line.to_owned())).collect()
     };
     let (extracted, committed) = (by_fqn(&other.export()), by_fqn(std::str::from_utf8(&committed).unwrap()));
-    assert_eq!(extracted.len(), 43);
+    assert_eq!(extracted.len(), entities_with(40));
     assert_eq!(extracted, committed);
     agent.stop().await;
     world.stop().await;
 }
 
-#[tokio::test]
-async fn a_quota_that_is_used_up_in_the_middle_keeps_what_was_written_and_exits_with_3() {
-    let faults = FaultPlan { describe_time: Duration::from_millis(10), ..FaultPlan::default() };
-    let one = Extraction::with(OrgConfig { objects: 150, ..OrgConfig::default() }, faults).await;
-    one.workflow(&soap_at_localhost(), "threads: 2\n");
-    // The third call is sent when one of the first two was answered.
-    let spent = async {
-        let mut looks = tokio::time::interval(Duration::from_millis(5));
-        while one.org.requests().count(Kind::Composite) < 3 {
-            looks.tick().await;
-        }
-        one.org.faults().change(|plan| plan.limit_reached = true);
-    };
-    let (output, ()) = tokio::join!(one.run(), within("the third call", spent));
+/// Sees that a run that ended early kept some tables and said so: exit code 3.
+fn ended_early(one: &Extraction, output: &Output) {
+    let objects = one.org.org().objects().len();
     assert_eq!(output.code(), 3, "{output:?}");
     let line = output.json();
-    assert_eq!(
-        (&line["state"], &line["complete"], &line["objects"]),
-        (&"committed".into(), &false.into(), &150.into())
-    );
+    assert_eq!((&line["state"], &line["complete"]), (&"committed".into(), &false.into()), "{line}");
+    assert_eq!(line["objects"], objects, "{line}");
     let written = parse_export(&one.export());
     let tables: Vec<_> = written.iter().filter(|(kind, ..)| kind == "table").collect();
     let columns: usize = tables.iter().map(|(_, _, entity)| entity["columns"].as_array().unwrap().len()).sum();
-    assert!(!tables.is_empty() && tables.len() < 150, "{output:?}");
+    assert!(!tables.is_empty() && tables.len() < objects, "{output:?}");
+    assert_eq!(written.len(), entities_with(tables.len()), "what tables refer to is written with them");
     assert_eq!((&line["entities"], &line["columns"]), (&written.len().into(), &columns.into()), "{line}");
-    assert_eq!(line["failed"], 150 - tables.len(), "{line}");
-    for part in ["stopped early: SOURCE_THROTTLED", "run again once the quota permits", "requests left today"] {
+    assert_eq!(line["failed"], objects - tables.len(), "{line}");
+    let written = format!("{} of {objects} objects are written; run again once the quota permits", tables.len());
+    for part in ["stopped early: SOURCE_THROTTLED", &written, "requests left today"] {
         assert!(output.stderr.contains(part), "{part}: {output:?}");
     }
+}
+
+/// The org's limit is reached as soon as so many calls of a kind, and one more of any kind, were sent.
+async fn limit_reached_after(one: &Extraction, kind: Kind, calls: usize) {
+    let is_time = || {
+        let log = one.org.log();
+        let last = log.iter().enumerate().filter(|(_, request)| request.kind == kind).nth(calls - 1);
+        last.is_some_and(|(at, _)| log.len() > at + 1)
+    };
+    let mut looks = tokio::time::interval(Duration::from_millis(5));
+    while !is_time() {
+        looks.tick().await;
+    }
+    one.org.faults().change(|plan| plan.limit_reached = true);
+}
+
+/// An org that takes its time for a describe, read by two calls at a time: when the third is sent, one was answered.
+async fn read_two_calls_at_a_time(objects: usize) -> Extraction {
+    let faults = FaultPlan { describe_time: Duration::from_millis(5), ..FaultPlan::default() };
+    let one = Extraction::with(OrgConfig { objects, ..OrgConfig::default() }, faults).await;
+    one.workflow(&soap_at_localhost(), "threads: 2\n");
+    one
+}
+
+#[tokio::test]
+async fn a_quota_that_is_used_up_in_the_middle_keeps_what_was_written_and_exits_with_3() {
+    // A full call for descriptions when half of them are described, and one for the rest.
+    let one = read_two_calls_at_a_time(800).await;
+    let spent = limit_reached_after(&one, Kind::ToolingComposite, 1);
+    let (output, ()) = tokio::join!(one.run(), within("a call after the first descriptions", spent));
+    ended_early(&one, &output);
+    assert!(output.stderr.contains("REQUEST_LIMIT_EXCEEDED"), "{output:?}");
+}
+
+#[tokio::test]
+async fn a_budget_that_is_used_up_in_the_middle_keeps_what_was_written_and_exits_with_3() {
+    let one = Extraction::with(OrgConfig { objects: 400, ..OrgConfig::default() }, FaultPlan::default()).await;
+    one.workflow(&format!("{}connectionOptions: {{apiBudgetCalls: '10'}}\n", soap_at_localhost()), "");
+    let output = one.run().await;
+    ended_early(&one, &output);
+    assert!(output.stderr.contains("apiBudgetCalls permits no more that would be of use"), "{output:?}");
+    assert!(one.org.requests().api_calls <= 10, "{:?}", one.org.requests());
+}
+
+#[tokio::test]
+async fn a_quota_that_is_used_up_before_any_table_was_written_fails_with_1() {
+    // Their descriptions are one call, the last.
+    let one = read_two_calls_at_a_time(150).await;
+    let spent = limit_reached_after(&one, Kind::Composite, 2);
+    let (output, ()) = tokio::join!(one.run(), within("the third call for describes", spent));
+    assert_eq!(output.code(), 1, "{output:?}");
+    assert_eq!(output.json()["state"], "failed", "{output:?}");
+    assert!(output.stderr.contains("error: SOURCE_THROTTLED: "), "{output:?}");
+    assert_eq!(one.org.requests().count(Kind::ToolingComposite), 0, "{:?}", one.org.requests());
+    one.nothing_was_written();
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ async fn a_good_connection_passes_each_step_with_six_requests() {
     let steps = output.json();
     all_passed(&steps);
     let message = |name: &str| step(&steps, name)["message"].as_str().unwrap().to_owned();
-    assert!(message("Login").contains("integration@example.com") && message("Login").contains("Summer '27"));
+    assert!(message("Login").contains(" as integration@example.com") && message("Login").contains("Summer '27"));
     assert!(message("ListObjects").starts_with("30 objects listed: 30 in scope, 0 filtered"), "{steps}");
     assert!(message("ApiLimits").contains("a run needs about 7"), "{steps}");
     for name in STEPS {

@@ -23,6 +23,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Once;
 use std::time::Duration;
 
+use hybrid_runner_openmetadata::entity::Kind;
+
 /// How long a case waits for something that takes milliseconds on a quiet machine. Only a failing case waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -46,6 +48,22 @@ pub const RESULT_KEYS: [&str; 17] = [
     "wall_seconds",
     "export",
 ];
+
+/// What is emitted beside tables for a generated org, of each kind: where the tables stand, the four classifications, and
+/// as tags the eleven marks of a describe and the org's own values of sensitivity, compliance and status.
+pub const BESIDE_TABLES: [(Kind, usize); 5] = [
+    (Kind::DatabaseService, 1),
+    (Kind::Database, 1),
+    (Kind::DatabaseSchema, 1),
+    (Kind::Classification, 4),
+    (Kind::Tag, 29),
+];
+
+/// How many entities a generated org with so many tables has.
+#[must_use]
+pub fn entities_with(tables: usize) -> usize {
+    BESIDE_TABLES.iter().map(|(_, entities)| entities).sum::<usize>() + tables
+}
 
 /// The workspace's folder.
 #[must_use]

@@ -1,6 +1,7 @@
 //! `control-plane entities`
 
 use clap::Args;
+use hybrid_runner_openmetadata::entity::Kind;
 use serde_json::{Value, json};
 
 use super::output::{self, cell};
@@ -32,7 +33,9 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
         rows.extend(page.iter().map(row));
     }
     output::rows(arguments.look.json, &["KIND", "FQN", "COLUMNS", "PIPELINE", "RUN"], &rows, |row| {
-        ["kind", "fqn", "columns", "pipeline", "run_id"].iter().map(|field| cell(row, field)).collect()
+        // Nothing else has columns.
+        let columns = if cell(row, "kind") == Kind::Table.as_str() { "columns" } else { "" };
+        ["kind", "fqn", columns, "pipeline", "run_id"].iter().map(|field| cell(row, field)).collect()
     })
 }
 

@@ -2,13 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
+use hybrid_runner_openmetadata::entity::Kind;
+
 use super::{Deletions, Ending, Eof, Figures, Record, Refusal, Run, RunId, RunState, Writer};
 use crate::digest::{self, Hash};
+
+/// What a scope is counted in: the other kinds are what tables stand in and point to, and a run does not delete them.
+const COUNTED: &str = Kind::Table.as_str();
 
 /// Deletions of at most this many entities pass the guard whatever the scope is (CONTRACTS §5).
 const DELETIONS_ALWAYS_ALLOWED: usize = 5;
 
-/// Above [`DELETIONS_ALWAYS_ALLOWED`], at most one in so many entities of the scope is deleted without a confirmation.
+/// Above [`DELETIONS_ALWAYS_ALLOWED`], at most one in so many tables of the scope is deleted without a confirmation.
 const DELETIONS_ALLOWED_SHARE: usize = 5;
 
 /// Reason of a lease that ran out: its agent went away.
@@ -222,10 +227,11 @@ fn deletions(context: &CommitContext, eof: &Eof) -> (Deletions, Vec<String>) {
         .filter(|fqn| context.current.contains_key(*fqn))
         .filter(|fqn| !context.staged.contains_key(*fqn) && !failed.contains(fqn.as_str()))
         .collect();
-    let kept = context.staged.keys().filter(|fqn| context.current.contains_key(*fqn)).count();
-    // The scope: what is committed and was either seen by this run or is gone. Entities that are new in this run do not
-    // raise it, nor do those that the definition leaves out now.
-    let allowed = DELETIONS_ALWAYS_ALLOWED.max((kept + gone.len()) / DELETIONS_ALLOWED_SHARE);
+    let is_counted = |fqn: &String| context.current.get(fqn).is_some_and(|shape| shape.kind == COUNTED);
+    // The scope: the tables that are committed and were either seen by this run or are gone. Tables that are new in this
+    // run do not raise it, nor do those that the definition leaves out now.
+    let scope = context.staged.keys().chain(gone.iter().copied()).filter(|fqn| is_counted(fqn)).count();
+    let allowed = DELETIONS_ALWAYS_ALLOWED.max(scope / DELETIONS_ALLOWED_SHARE);
     let deletions = match gone.len() {
         0 => Deletions::None,
         deleted if deleted <= allowed => Deletions::Applied,
@@ -331,17 +337,23 @@ mod tests {
 
         #[test]
         fn no_more_than_the_guard_allows_is_ever_deleted(
-            current in 0_usize..200, seen in 0_usize..200, failed in 0_usize..20, complete: bool, mark_deleted: bool,
+            current in 0_usize..200, seen in 0_usize..200, tags in 0_usize..200, failed in 0_usize..20,
+            complete: bool, mark_deleted: bool,
         ) {
-            let shape = || Shape {
-                kind: "table".to_owned(), content_hash: digest::EMPTY, columns: 1, foreign_keys: Vec::new(), has_body: true,
+            let shape = |kind: &str| Shape {
+                kind: kind.to_owned(), content_hash: digest::EMPTY, columns: 1, foreign_keys: Vec::new(), has_body: true,
             };
             let name = |index: usize| format!("s.t{index:03}");
             let seen = seen.min(current);
+            // As many tags as there may be: they are seen, and let no table more go.
+            let with_tags = |tables: usize| {
+                let tables = (0..tables).map(|index| (name(index), shape("table")));
+                tables.chain((0..tags).map(|index| (format!("S.t{index:03}"), shape("tag")))).collect()
+            };
             let context = CommitContext {
                 next_seq: 0, digest: digest::EMPTY, mark_deleted,
-                staged: (0..seen).map(|index| (name(index), shape())).collect(),
-                current: (0..current).map(|index| (name(index), shape())).collect(),
+                staged: with_tags(seen),
+                current: with_tags(current),
             };
             let eof = Eof {
                 count: 0, digest: digest::EMPTY, complete,
@@ -354,7 +366,12 @@ mod tests {
             };
             let plan = plan_commit(&context, &eof).unwrap();
             let gone = current - seen - failed.min(current - seen);
-            prop_assert!(plan.delete.len() <= 5.max((seen + gone) / 5));
+            let allowed = 5.max((seen + gone) / 5);
+            prop_assert!(plan.delete.len() <= allowed);
+            if complete && mark_deleted {
+                prop_assert_eq!(plan.delete.len() + plan.pending.len(), gone);
+                prop_assert_eq!(plan.pending.is_empty(), gone <= allowed);
+            }
             prop_assert!(plan.delete.is_empty() || (complete && mark_deleted));
             prop_assert!(plan.delete.iter().all(|fqn| !context.staged.contains_key(fqn)));
             prop_assert!(plan.delete.is_empty() || plan.delete.len() == gone);

@@ -93,8 +93,7 @@ async fn extract(job: Job<'_>) -> Result<ExitCode, CommandError> {
             destination.finish().await.map(|export| (report, export)).map_err(|error| unwritten(&error))
         }
     };
-    let outcome =
-        Outcome { pipeline: name, entities: written.entities, wall: begun.elapsed(), progress: progress.snapshot() };
+    let outcome = Outcome { pipeline: name, written, wall: begun.elapsed(), progress: progress.snapshot() };
     match finished {
         Ok((report, export)) => {
             display.report(&outcome, &report, export.as_deref());
@@ -147,9 +146,9 @@ fn unwritten(error: &OutputError) -> CommandError {
     CommandError::failed(error.to_string())
 }
 
-/// The report of a run that the source's quota ended after something was written: that is kept.
+/// The report of a run that the source's quota ended after tables were written: they are kept.
 fn throttled(error: &SourceError, written: Written, seen: ProgressSnapshot, display: &Display) -> Option<Report> {
-    if error.reason != Reason::SourceThrottled || written.entities == 0 {
+    if error.reason != Reason::SourceThrottled || written.tables == 0 {
         return None;
     }
     let Written { tables, columns, .. } = written;

@@ -88,6 +88,17 @@ impl Auth {
         }
     }
 
+    /// Who logs in, where the definition says it: client credentials run as the app's own user, a session is somebody's.
+    #[must_use]
+    pub fn username(&self) -> Option<&str> {
+        match self {
+            Self::Soap { username, .. } | Self::Password { username, .. } | Self::Jwt { username, .. } => {
+                Some(username)
+            }
+            Self::ClientCredentials { .. } | Self::Session { .. } => None,
+        }
+    }
+
     /// The secrets that the login reads.
     #[must_use]
     pub fn secrets(&self) -> Vec<&SecretRef> {

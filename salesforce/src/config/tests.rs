@@ -251,6 +251,22 @@ fn logins_that_end_are_advised_against() {
 }
 
 #[test]
+fn a_login_knows_its_user_where_the_definition_names_one() {
+    for (method, username) in [
+        ("soap", Some("ana@example.com")),
+        ("password", Some("ana@example.com")),
+        ("jwt", Some("ana@example.com")),
+        ("clientCredentials", None),
+        ("session", None),
+    ] {
+        let mut connection = all_fields();
+        connection["connectionOptions"] = json!({"authentication": method});
+        connection["username"] = json!("ana@example.com");
+        assert_eq!(parse(connection, json!({})).unwrap().auth.username(), username, "{method}");
+    }
+}
+
+#[test]
 fn an_incomplete_login_says_what_is_there_and_what_is_missing() {
     let error = parse(json!({"username": "ana", "password": "secret:/p", "consumerKey": ""}), json!({})).unwrap_err();
     assert_eq!(

@@ -185,6 +185,9 @@ async fn log_in<'a>(
 ) -> Result<(Access<'a>, Finding), Trouble> {
     let access = Access::open(source.login(extraction, quota)).await?;
     let mut message = access.description();
+    if let Some(username) = source.config.auth.username() {
+        message.push_str(&format!(" as {username}"));
+    }
     if let Some(advice) = source.config.auth.advice() {
         message.push_str(&format!("; {advice}"));
     }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
 use hybrid_runner_connector::{Checkpoint, Entity, EntitySink, Notice, SinkClosed};
+use hybrid_runner_openmetadata::entity::Kind;
 use memchr::memmem;
 use tokio::fs::File;
 use tokio::io::{AsyncWrite, AsyncWriteExt as _, BufWriter};
@@ -135,13 +136,17 @@ pub(super) struct ExportSink {
 pub(super) struct Written {
     pub(super) entities: u64,
     pub(super) tables: u64,
+    pub(super) tags: u64,
     pub(super) columns: u64,
 }
 
 impl Written {
     fn count(&mut self, entity: &Entity) {
         self.entities += 1;
-        if let ("table", Some(body)) = (entity.kind, entity.body()) {
+        self.tags += u64::from(entity.kind == Kind::Tag.as_str());
+        if entity.kind == Kind::Table.as_str()
+            && let Some(body) = entity.body()
+        {
             self.tables += 1;
             // Each column has the key once, and inside a string its quotes are escaped.
             let columns = memmem::find_iter(body, b"\"dataType\":").count();

@@ -10,6 +10,7 @@ use hybrid_runner_connector::{Notice, ProgressSnapshot, Report, Severity, Stage}
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
+use super::output::Written;
 use crate::event::ResultLine;
 
 /// Failures that are listed; the count says how many there are.
@@ -87,7 +88,7 @@ impl Display {
             self.warn(&format!("{} more objects were not read", report.failures.len() - LISTED));
         }
         for advice in &report.advice {
-            self.warn(advice);
+            self.line(&format!("advice: {advice}"));
         }
         let summary = &report.summary;
         let mut table = Table::new();
@@ -98,9 +99,11 @@ impl Display {
             ("pipeline", outcome.pipeline.clone()),
             ("state", format!("written, {complete}")),
             ("objects", summary.objects.to_string()),
-            ("entities", outcome.entities.to_string()),
+            ("tables", outcome.written.tables.to_string()),
             ("columns", summary.columns.to_string()),
             ("keys", summary.keys.to_string()),
+            ("tags", outcome.written.tags.to_string()),
+            ("all entities", outcome.written.entities.to_string()),
             ("filtered", summary.filtered.to_string()),
             ("failed", summary.failed.to_string()),
             ("Salesforce requests", summary.requests.to_string()),
@@ -132,7 +135,7 @@ fn to_stderr(text: &str) {
 #[derive(Debug)]
 pub(super) struct Outcome {
     pub(super) pipeline: String,
-    pub(super) entities: u64,
+    pub(super) written: Written,
     pub(super) wall: Duration,
     pub(super) progress: ProgressSnapshot,
 }
@@ -144,9 +147,9 @@ impl Outcome {
             state: "committed",
             complete: report.complete,
             objects: summary.objects,
-            entities: self.entities,
+            entities: self.written.entities,
             columns: summary.columns,
-            sent: self.entities,
+            sent: self.written.entities,
             filtered: summary.filtered,
             failed: summary.failed,
             salesforce_requests: summary.requests,
@@ -198,7 +201,7 @@ mod tests {
     fn the_line_has_the_keys_of_the_contract_in_their_order() {
         let outcome = Outcome {
             pipeline: "p".to_owned(),
-            entities: 1,
+            written: Written::default(),
             wall: Duration::from_millis(1500),
             progress: ProgressSnapshot::default(),
         };
