@@ -12,6 +12,7 @@ mod bad_input;
 mod entities;
 mod extract;
 mod fencing;
+mod judge;
 mod processes;
 mod proxies;
 mod secrets;
