@@ -13,6 +13,7 @@ mod entities;
 mod extract;
 mod fencing;
 mod judge;
+mod options;
 mod processes;
 mod proxies;
 mod secrets;
