@@ -20,9 +20,9 @@ pub(crate) fn indent(json: &str) -> String {
                 out.truncate(out.trim_end().len());
                 let empty = out.ends_with(['{', '[']);
                 if was == Some('{') && !empty {
-                    line(&mut out, &open)
+                    line(&mut out, &open);
                 } else {
-                    out.push(' ')
+                    out.push(' ');
                 }
                 out.push(c);
             }

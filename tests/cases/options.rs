@@ -61,7 +61,7 @@ fn keys(rows: &[Row]) -> BTreeSet<&str> {
     keys
 }
 
-fn parse(connection: Value, options: Value) -> Result<Config, String> {
+fn parse(connection: Value, options: &Value) -> Result<Config, String> {
     let mut all = json!({
         "username": "ana@example.com", "password": "secret:/sf/password", "securityToken": "secret:/sf/token",
     });
@@ -103,7 +103,7 @@ fn the_documented_options_of_ours_are_those_of_the_code_with_their_defaults() {
     assert_eq!(keys(&rows), Options::keys().collect());
     let mut defaults = 0;
     for (row, default) in rows.iter().filter_map(|row| Some((row, row.default()?))) {
-        let config = parse(only("connectionOptions", only(&row.key, json!(default))), json!({})).unwrap();
+        let config = parse(only("connectionOptions", only(&row.key, json!(default))), &json!({})).unwrap();
         assert_eq!(config.options, Options::default(), "{}", row.key);
         defaults += 1;
     }
@@ -115,13 +115,13 @@ fn each_documented_key_of_the_extraction_has_an_effect_or_is_named_as_the_manual
     let rows = table("`source.sourceConfig.config`");
     for row in rows.iter().filter(|row| row.key != "type") {
         let named = format!("source.sourceConfig.config.{}", row.key);
-        let config = parse(json!({}), only(&row.key, row.other())).unwrap();
+        let config = parse(json!({}), &only(&row.key, row.other())).unwrap();
         assert_eq!(config.without_effect.contains(&named), !row.has_meaning(), "{}", row.key);
         let Some(default) = row.default() else { continue };
-        let config = parse(json!({}), only(&row.key, serde_json::from_str(default).unwrap())).unwrap();
+        let config = parse(json!({}), &only(&row.key, serde_json::from_str(default).unwrap())).unwrap();
         assert_eq!(config.without_effect, Vec::<String>::new(), "{} by default", row.key);
     }
-    assert!(parse(json!({}), only("includeNothing", json!(true))).is_err());
+    assert!(parse(json!({}), &only("includeNothing", json!(true))).is_err());
     let Some(schemas) = outside::schemas("each_documented_key_of_the_extraction") else { return };
     lacks_none(&keys(&rows), &properties(&schemas, "metadataIngestion/databaseServiceMetadataPipeline.json"));
 }
@@ -130,14 +130,14 @@ fn each_documented_key_of_the_extraction_has_an_effect_or_is_named_as_the_manual
 fn each_documented_key_of_the_connection_is_known_and_named_where_it_has_no_meaning() {
     let rows = table("`source.serviceConnection.config`");
     for row in &rows {
-        let known = parse(only(&row.key, Value::Null), json!({}));
+        let known = parse(only(&row.key, Value::Null), &json!({}));
         assert!(known.is_ok(), "{}: {known:?}", row.key);
         if !row.has_meaning() {
-            let config = parse(only(&row.key, row.other()), json!({})).unwrap();
+            let config = parse(only(&row.key, row.other()), &json!({})).unwrap();
             assert_eq!(config.without_effect, [format!("source.serviceConnection.config.{}", row.key)]);
         }
     }
-    assert!(parse(only("nothing", Value::Null), json!({})).is_err());
+    assert!(parse(only("nothing", Value::Null), &json!({})).is_err());
     let Some(schemas) = outside::schemas("each_documented_key_of_the_connection") else { return };
     lacks_none(&keys(&rows), &properties(&schemas, "entity/services/connections/database/salesforceConnection.json"));
 }

@@ -131,14 +131,14 @@ mod tests {
     use super::super::{Auth, Config};
     use super::*;
 
-    fn given(options: Value) -> Config {
+    fn given(options: &Value) -> Config {
         with(json!({"connectionOptions": options})).unwrap()
     }
 
     #[test]
     fn each_option_has_its_default_and_takes_what_it_accepts() {
         let defaults = Options::default();
-        assert_eq!(given(json!({})).options, defaults);
+        assert_eq!(given(&json!({})).options, defaults);
         assert_eq!(with(json!({})).unwrap().options, defaults);
         let accepted = [
             ("objects", "all", defaults.clone()),
@@ -161,7 +161,7 @@ mod tests {
             ("apiReservePercent", "100", Options { reserve_percent: 100, ..defaults.clone() }),
         ];
         for (key, value, expected) in accepted {
-            let config = given(json!({key: value}));
+            let config = given(&json!({key: value}));
             assert_eq!(config.options, expected, "{key}: {value}");
             assert_eq!(config.without_effect, Vec::<String>::new(), "{key}: {value}");
         }
@@ -201,7 +201,7 @@ mod tests {
 
     #[test]
     fn an_option_of_somebody_else_is_kept_out_and_named() {
-        let config = given(json!({"companion": "false", "Objects": "custom"}));
+        let config = given(&json!({"companion": "false", "Objects": "custom"}));
         assert_eq!(config.options, Options::default());
         let named = ["Objects", "companion"];
         let named = named.map(|key| format!("source.serviceConnection.config.connectionOptions.{key}"));
@@ -211,7 +211,7 @@ mod tests {
     #[test]
     fn the_login_version_is_for_soap_alone() {
         let options = json!({"loginApiVersion": "60.0"});
-        let Auth::Soap { version, .. } = given(options.clone()).auth else { panic!("no SOAP login") };
+        let Auth::Soap { version, .. } = given(&options).auth else { panic!("no SOAP login") };
         assert_eq!(version, ApiVersion::new(60));
         let app = json!({
             "consumerKey": "key", "consumerSecret": "secret:/sf/secret", "salesforceDomain": "acme.my",
