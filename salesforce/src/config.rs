@@ -1,5 +1,4 @@
 //! The connection of a workflow, parsed: what is accepted, what is refused before anything is sent.
-
 //!
 //! Every key of the connection's schema of 1.6 to 2.0 is known and another one refused. Credential fields hold
 //! references and nothing else; a reference anywhere else is refused, because it would travel as text. Keys of the
@@ -105,6 +104,9 @@ impl Config {
         // Before a login is chosen: a misspelt credential is named as such, not as one that is missing.
         connection.finish().map_err(refused)?;
         let auth = logins.choose(ours.authentication, login_version, &mut without_effect)?;
+        if ours.login_version.is_some() && !matches!(auth, Auth::Soap { .. }) {
+            without_effect.push(format!("{CONNECTION}.connectionOptions.loginApiVersion"));
+        }
         let scope = Scope::compile(naming.clone(), names, &ours, &source.options, &mut without_effect)?;
         without_effect.sort_unstable();
         Ok(Self {

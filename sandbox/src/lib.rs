@@ -16,6 +16,7 @@ mod login;
 mod model;
 mod org;
 mod payload;
+mod pretty;
 mod recordings;
 mod rest;
 mod server;

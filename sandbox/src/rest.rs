@@ -20,7 +20,7 @@ use crate::log::Kind;
 use crate::org::{ApiVersion, Org};
 use crate::payload::{Fragment, Payload};
 use crate::server::World;
-use crate::{describe, login, stamp};
+use crate::{describe, login, pretty, stamp};
 
 const JSON: &str = "application/json;charset=UTF-8";
 pub(crate) const XML: &str = "text/xml; charset=utf-8";
@@ -71,6 +71,15 @@ impl Answer {
 
     pub(crate) fn status(self, status: u16) -> Self {
         Self { status, ..self }
+    }
+
+    /// JSON with line ends and spaces; other content as it is.
+    pub(crate) fn indented(self) -> Self {
+        if self.content_type != JSON {
+            return self;
+        }
+        let body = Payload::text(pretty::indent(&String::from_utf8_lossy(&self.body.plain())));
+        Self { body, ..self }
     }
 }
 

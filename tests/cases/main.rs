@@ -12,6 +12,8 @@ mod bad_input;
 mod entities;
 mod extract;
 mod fencing;
+mod judge;
+mod options;
 mod processes;
 mod proxies;
 mod secrets;

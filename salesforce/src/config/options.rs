@@ -65,22 +65,33 @@ pub(super) fn read(connection: &mut Object, without_effect: &mut Vec<String>) ->
     Ok(options)
 }
 
+/// Sets an option to what a text says.
+type Set = fn(&mut Options, &str) -> Result<(), String>;
+
+const OPTIONS: [(&str, Set); 9] = [
+    (Method::KEY, |own, text| authentication(text).map(|method| own.authentication = Some(method))),
+    ("objects", |own, text| one_of(text, &Preset::NAMES).map(|preset| own.objects = preset)),
+    ("companions", |own, text| flag(text).map(|is_set| own.companions = is_set)),
+    ("loginApiVersion", |own, text| login_version(text).map(|version| own.login_version = Some(version))),
+    ("fieldOwners", |own, text| flag(text).map(|is_set| own.field_owners = is_set)),
+    ("recordCounts", |own, text| flag(text).map(|is_set| own.record_counts = is_set)),
+    ("fullRefreshDays", |own, text| number(text, 1..=365).map(|days| own.full_refresh_days = days)),
+    ("apiBudgetCalls", |own, text| number(text, 1..=10_000_000).map(|calls| own.budget_calls = Some(calls.into()))),
+    ("apiReservePercent", |own, text| number(text, 0..=100).map(|percent| own.reserve_percent = percent)),
+];
+
 impl Options {
+    /// The keys of `connectionOptions` that are ours.
+    pub fn keys() -> impl Iterator<Item = &'static str> {
+        OPTIONS.iter().map(|(key, _)| *key)
+    }
+
     /// Sets one option; false when it is none of ours.
-    fn set(&mut self, key: &str, value: &str) -> Result<bool, String> {
-        match key {
-            "objects" => self.objects = one_of(value, &Preset::NAMES)?,
-            Method::KEY => self.authentication = Some(authentication(value)?),
-            "companions" => self.companions = flag(value)?,
-            "loginApiVersion" => self.login_version = Some(login_version(value)?),
-            "fieldOwners" => self.field_owners = flag(value)?,
-            "recordCounts" => self.record_counts = flag(value)?,
-            "fullRefreshDays" => self.full_refresh_days = number(value, 1..=365)?,
-            "apiBudgetCalls" => self.budget_calls = Some(number(value, 1..=10_000_000)?.into()),
-            "apiReservePercent" => self.reserve_percent = number(value, 0..=100)?,
-            _ => return Ok(false),
+    fn set(&mut self, key: &str, text: &str) -> Result<bool, String> {
+        match OPTIONS.iter().find(|(known, _)| *known == key) {
+            Some((_, set)) => set(self, text).map(|()| true),
+            None => Ok(false),
         }
-        Ok(true)
     }
 }
 
@@ -110,4 +121,104 @@ fn login_version(value: &str) -> Result<ApiVersion, String> {
     ApiVersion::from_text(value)
         .filter(|version| (ApiVersion::OLDEST..=ApiVersion::LAST_SOAP).contains(version))
         .ok_or_else(|| "is not a version that SOAP login has; accepted: 31.0 to 64.0".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::tests::{refusal, with};
+    use super::super::{Auth, Config};
+    use super::*;
+
+    fn given(options: &Value) -> Config {
+        with(json!({"connectionOptions": options})).unwrap()
+    }
+
+    #[test]
+    fn each_option_has_its_default_and_takes_what_it_accepts() {
+        let defaults = Options::default();
+        assert_eq!(given(&json!({})).options, defaults);
+        assert_eq!(with(json!({})).unwrap().options, defaults);
+        let accepted = [
+            ("objects", "all", defaults.clone()),
+            ("objects", "business", Options { objects: Preset::Business, ..defaults.clone() }),
+            ("objects", "custom", Options { objects: Preset::Custom, ..defaults.clone() }),
+            ("companions", "true", defaults.clone()),
+            ("companions", "false", Options { companions: false, ..defaults.clone() }),
+            ("authentication", "soap", Options { authentication: Some(Method::Soap), ..defaults.clone() }),
+            ("loginApiVersion", "31.0", Options { login_version: Some(ApiVersion::new(31)), ..defaults.clone() }),
+            ("loginApiVersion", "v64", Options { login_version: Some(ApiVersion::new(64)), ..defaults.clone() }),
+            ("fieldOwners", "false", defaults.clone()),
+            ("fieldOwners", "true", Options { field_owners: true, ..defaults.clone() }),
+            ("recordCounts", "false", defaults.clone()),
+            ("recordCounts", "true", Options { record_counts: true, ..defaults.clone() }),
+            ("fullRefreshDays", "1", Options { full_refresh_days: 1, ..defaults.clone() }),
+            ("fullRefreshDays", "365", Options { full_refresh_days: 365, ..defaults.clone() }),
+            ("apiBudgetCalls", "1", Options { budget_calls: Some(1), ..defaults.clone() }),
+            ("apiBudgetCalls", "10000000", Options { budget_calls: Some(10_000_000), ..defaults.clone() }),
+            ("apiReservePercent", "0", Options { reserve_percent: 0, ..defaults.clone() }),
+            ("apiReservePercent", "100", Options { reserve_percent: 100, ..defaults.clone() }),
+        ];
+        for (key, value, expected) in accepted {
+            let config = given(&json!({key: value}));
+            assert_eq!(config.options, expected, "{key}: {value}");
+            assert_eq!(config.without_effect, Vec::<String>::new(), "{key}: {value}");
+        }
+    }
+
+    #[test]
+    fn what_an_option_does_not_accept_is_refused_with_its_name_and_what_is_accepted() {
+        for (key, values, accepted) in [
+            ("objects", &["some", "All", ""][..], "accepted: all, business, custom"),
+            ("companions", &["no", "True", "0", ""], "accepted: true, false"),
+            ("authentication", &["oauth", ""], "accepted: soap, password, jwt, clientCredentials, session"),
+            ("loginApiVersion", &["30.0", "65.0", "latest", ""], "accepted: 31.0 to 64.0"),
+            ("fieldOwners", &["yes"], "accepted: true, false"),
+            ("recordCounts", &["1"], "accepted: true, false"),
+            ("fullRefreshDays", &["0", "366", "7d", "-1", ""], "accepted: a whole number from 1 to 365"),
+            ("apiBudgetCalls", &["0", "10000001", "1.5", "99999999999"], "accepted: a whole number from 1 to 10000000"),
+            ("apiReservePercent", &["101", "20%", " 20"], "accepted: a whole number from 0 to 100"),
+        ] {
+            for value in values {
+                let (_, field, detail) = refusal(json!({"connectionOptions": {key: value}}));
+                assert_eq!(field, format!("connectionOptions.{key}"));
+                assert!(detail.contains(accepted), "{key} {value:?}: {detail}");
+            }
+        }
+    }
+
+    #[test]
+    fn an_option_is_text_because_openmetadata_stores_nothing_else() {
+        for (key, value, found) in
+            [("apiBudgetCalls", json!(100), "a number"), ("companions", json!(false), "true or false")]
+        {
+            let (_, field, detail) = refusal(json!({"connectionOptions": {key: value}}));
+            assert_eq!(field, format!("connectionOptions.{key}"));
+            assert!(detail.contains(found) && detail.contains("a string"), "{detail}");
+        }
+    }
+
+    #[test]
+    fn an_option_of_somebody_else_is_kept_out_and_named() {
+        let config = given(&json!({"companion": "false", "Objects": "custom"}));
+        assert_eq!(config.options, Options::default());
+        let named = ["Objects", "companion"];
+        let named = named.map(|key| format!("source.serviceConnection.config.connectionOptions.{key}"));
+        assert_eq!(config.without_effect, named);
+    }
+
+    #[test]
+    fn the_login_version_is_for_soap_alone() {
+        let options = json!({"loginApiVersion": "60.0"});
+        let Auth::Soap { version, .. } = given(&options).auth else { panic!("no SOAP login") };
+        assert_eq!(version, ApiVersion::new(60));
+        let app = json!({
+            "consumerKey": "key", "consumerSecret": "secret:/sf/secret", "salesforceDomain": "acme.my",
+            "connectionOptions": {"authentication": "clientCredentials", "loginApiVersion": "60.0"},
+        });
+        let unused = with(app).unwrap().without_effect;
+        let path = "source.serviceConnection.config.connectionOptions.loginApiVersion".to_owned();
+        assert!(unused.contains(&path), "{unused:?}");
+    }
 }

@@ -1,5 +1,8 @@
 //! Which objects of the listing a definition reads.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{HashMap, HashSet};
 
 use hybrid_runner_connector::{DefinitionError, Reason};
@@ -134,8 +137,12 @@ impl Scope {
             Some(names) => names.iter().any(|name| name.eq_ignore_ascii_case(object)),
             // Of an object that the org has no more only the name is left.
             None => {
-                (self.companions || companion_of(object).is_none())
-                    && (self.preset != Preset::Custom || object.contains("__"))
+                let preset = match self.preset {
+                    Preset::All => true,
+                    Preset::Business => !object.ends_with("__mdt"),
+                    Preset::Custom => object.contains("__"),
+                };
+                preset && (self.companions || companion_of(object).is_none())
             }
         };
         Ok(named
@@ -166,7 +173,7 @@ impl Scope {
     }
 
     /// Whether an object is of a kind that is read when none are named.
-    fn preset_keeps(&self, object: &ListedObject, parents: &Parents<'_>) -> bool {
+    fn preset_keeps<'a>(&self, object: &'a ListedObject, parents: &Parents<'a>) -> bool {
         let parent = parents.of_companion(object);
         if parent.is_some() && !self.companions {
             return false;
@@ -194,26 +201,39 @@ impl Scope {
     }
 }
 
-/// The objects that companions belong to, by lower-case name.
-struct Parents<'a>(HashMap<String, &'a ListedObject>);
+/// What a listing says about which object is a companion of which.
+struct Parents<'a> {
+    /// The objects by lower-case name.
+    by_name: HashMap<String, &'a ListedObject>,
+    /// Whether the listing names companions as such (API 50 and later). Otherwise their names do.
+    told: bool,
+}
 
 impl<'a> Parents<'a> {
     fn of(listing: &'a Listing) -> Self {
-        Self(listing.objects.iter().map(|object| (object.name.to_ascii_lowercase(), object)).collect())
+        Self {
+            by_name: listing.objects.iter().map(|object| (object.name.to_ascii_lowercase(), object)).collect(),
+            told: listing.objects.iter().any(|object| object.associate_entity_type.is_some()),
+        }
     }
 
-    /// The object that this one is a companion of: as Salesforce says, or, before it said so (API 50), by its name.
-    fn of_companion(&self, object: &ListedObject) -> Option<&'a ListedObject> {
-        let named = match (&object.associate_entity_type, &object.associate_parent_entity) {
-            (Some(kind), Some(parent)) if COMPANIONS.contains(&kind.as_str()) => Some(parent.to_ascii_lowercase()),
-            _ => None,
-        };
-        let named = named.or_else(|| {
-            let parent = companion_of(&object.name)?;
-            let custom = parent.strip_suffix("__").map(|parent| format!("{parent}__c"));
-            Some(custom.unwrap_or_else(|| parent.to_owned()).to_ascii_lowercase())
-        });
-        self.0.get(&named?).copied()
+    /// The object that this one is a companion of. One whose parent the user does not see stands for its parent.
+    fn of_companion(&self, object: &'a ListedObject) -> Option<&'a ListedObject> {
+        if self.told {
+            object.associate_entity_type.as_deref().filter(|kind| COMPANIONS.contains(kind))?;
+            let parent = object.associate_parent_entity.as_deref().and_then(|parent| self.named(parent));
+            return Some(parent.unwrap_or(object));
+        }
+        // `LoginHistory` is an object of its own: there is none that is called `Login`.
+        let parent = companion_of(&object.name)?;
+        match parent.strip_suffix("__") {
+            Some(custom) => self.named(&format!("{custom}__c")),
+            None => self.named(parent),
+        }
+    }
+
+    fn named(&self, name: &str) -> Option<&'a ListedObject> {
+        self.by_name.get(&name.to_ascii_lowercase()).copied()
     }
 }
 

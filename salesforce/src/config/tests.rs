@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::host::{HostPolicy, LocalHost};
-use crate::listing::{ListedObject, Listing};
 use crate::local::LocalConfig;
 
 const SOAP: &[(&str, &str)] =
@@ -20,13 +19,13 @@ fn workflow(connection: Value, options: Value) -> Workflow {
     Workflow::from_value(workflow).unwrap()
 }
 
-fn parse(connection: Value, options: Value) -> Result<Config, DefinitionError> {
+pub(super) fn parse(connection: Value, options: Value) -> Result<Config, DefinitionError> {
     let listed = LocalHost { host: "localhost".into(), port: 8443, ca: None };
     Config::parse(&workflow(connection, options), &HostPolicy::new(vec![listed]).unwrap())
 }
 
 /// A connection with a SOAP login and the given keys.
-fn soap(more: Value) -> Value {
+pub(super) fn soap(more: Value) -> Value {
     let mut connection: serde_json::Map<_, _> =
         SOAP.iter().map(|(key, value)| ((*key).to_owned(), json!(value))).collect();
     let Value::Object(more) = more else { panic!("{more}") };
@@ -34,11 +33,11 @@ fn soap(more: Value) -> Value {
     Value::Object(connection)
 }
 
-fn with(more: Value) -> Result<Config, DefinitionError> {
+pub(super) fn with(more: Value) -> Result<Config, DefinitionError> {
     parse(soap(more), json!({"type": "DatabaseMetadata"}))
 }
 
-fn refusal(more: Value) -> (Reason, String, String) {
+pub(super) fn refusal(more: Value) -> (Reason, String, String) {
     let error = with(more).unwrap_err();
     let field = error.field.strip_prefix("source.serviceConnection.config").unwrap_or(&error.field);
     (error.reason, field.trim_start_matches('.').to_owned(), error.detail)
@@ -368,29 +367,6 @@ fn versions_are_accepted_as_people_write_them() {
 }
 
 #[test]
-fn options_of_ours_are_checked_and_the_login_version_is_used() {
-    let config = with(json!({"connectionOptions": {
-        "loginApiVersion": "60.0", "objects": "all", "companions": "true", "fullRefreshDays": "7",
-    }}))
-    .unwrap();
-    assert!(matches!(config.auth, Auth::Soap { version, .. } if version == ApiVersion::new(60)));
-    assert_eq!(config.without_effect, Vec::<String>::new());
-    for (key, value) in [
-        ("loginApiVersion", "65.0"),
-        ("objects", "some"),
-        ("companions", "no"),
-        ("apiReservePercent", "101"),
-        ("fullRefreshDays", "0"),
-    ] {
-        let (_, field, detail) = refusal(json!({"connectionOptions": {key: value}}));
-        assert_eq!(field, format!("connectionOptions.{key}"));
-        assert!(detail.contains("accepted: "), "{detail}");
-    }
-    let (_, field, _) = refusal(json!({"connectionOptions": {"apiBudgetCalls": 100}}));
-    assert_eq!(field, "connectionOptions.apiBudgetCalls");
-}
-
-#[test]
 fn options_that_change_nothing_are_named_only_when_set_to_other_than_their_default() {
     let connection = soap(json!({
         "organizationId": "00D000000000001",
@@ -439,74 +415,4 @@ fn an_invalid_pattern_is_refused_before_anything_is_contacted() {
         assert_eq!(error.field, format!("source.sourceConfig.config.{filter}.{list}[1]"));
         assert_eq!(error.reason, Reason::BadDefinition);
     }
-}
-
-fn listing(names: &[&str]) -> Listing {
-    let object = |name: &&str| ListedObject { name: (*name).to_owned(), ..ListedObject::default() };
-    Listing { objects: names.iter().map(object).collect() }
-}
-
-const NAMES: &[&str] = &["Contact", "Account", "AccountHistory", "My_Account__c"];
-
-fn select(more: Value, options: Value) -> Selection {
-    parse(soap(more), options).unwrap().scope.select(&listing(NAMES)).unwrap()
-}
-
-fn names(selection: &Selection) -> Vec<&str> {
-    selection.in_scope.iter().map(|object| object.name.as_str()).collect()
-}
-
-#[test]
-fn everything_listed_is_in_scope_by_default() {
-    let selection = select(json!({"sobjectNames": []}), json!({}));
-    assert_eq!(names(&selection), NAMES);
-    assert_eq!(selection.filtered, 0);
-}
-
-#[test]
-fn object_names_are_corrected_and_unknown_ones_reported() {
-    let wanted = json!({"sobjectNames": ["my_account__C", "Nothing", "Account", "ACCOUNT", "Nothing"],
-                        "sobjectName": "contact"});
-    let selection = select(wanted, json!({"tableFilterPattern": {"excludes": ["contact"]}}));
-    assert_eq!(names(&selection), ["Account", "My_Account__c"]);
-    assert_eq!(selection.filtered, 1);
-    assert_eq!(selection.unknown_names, ["Nothing"]);
-    let corrected = [("my_account__C", "My_Account__c"), ("contact", "Contact")];
-    assert_eq!(selection.corrected, corrected.map(|(given, listed)| (given.to_owned(), listed.to_owned())));
-}
-
-#[test]
-fn table_filters_match_from_the_start_and_excludes_win() {
-    let selection =
-        select(json!({}), json!({"tableFilterPattern": {"includes": ["account"], "excludes": [".*history$"]}}));
-    assert_eq!(names(&selection), ["Account"]);
-    assert_eq!(selection.filtered, 3);
-}
-
-#[test]
-fn filters_see_the_fqn_when_asked_to() {
-    let pattern = json!({"includes": [r#""crm\.eu"\.default\.salesforce\.Account$"#]});
-    let options = json!({"useFqnForFiltering": true, "tableFilterPattern": pattern});
-    assert_eq!(names(&select(json!({}), options)), ["Account"]);
-}
-
-#[test]
-fn a_filtered_database_or_schema_leaves_nothing_in_scope() {
-    for filter in ["databaseFilterPattern", "schemaFilterPattern"] {
-        let selection = select(json!({}), json!({filter: {"excludes": [".*"]}}));
-        assert_eq!((names(&selection).len(), selection.filtered), (0, 4), "{filter}");
-        assert!(!selection.schema);
-        assert_eq!(selection.database, filter == "schemaFilterPattern");
-    }
-}
-
-#[test]
-fn a_committed_name_is_in_scope_only_if_this_definition_would_read_it() {
-    let options = json!({"tableFilterPattern": {"excludes": ["contact"]}});
-    let all = parse(soap(json!({})), options.clone()).unwrap().scope;
-    assert!(all.includes_name("Gone__c").unwrap());
-    assert!(!all.includes_name("ContactHistory").unwrap());
-    let some = parse(soap(json!({"sobjectNames": ["account"]})), options).unwrap().scope;
-    assert!(some.includes_name("Account").unwrap());
-    assert!(!some.includes_name("Gone__c").unwrap());
 }

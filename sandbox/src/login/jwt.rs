@@ -19,7 +19,15 @@ struct Claims {
     iss: String,
     sub: String,
     aud: String,
-    exp: i64,
+    exp: Seconds,
+}
+
+/// Seconds as a number, or as text: simple-salesforce sends `exp` in quotes, and Salesforce takes it.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Seconds {
+    Number(i64),
+    Text(String),
 }
 
 /// Checks an assertion that came to `host`; otherwise the error and its description.
@@ -44,7 +52,11 @@ pub(super) fn check(own: &Credentials, host: &str, assertion: &str) -> Result<()
     if !audiences.contains(&claims.aud.as_str()) && claims.aud.strip_prefix("https://") != Some(host) {
         return Err(("invalid_grant", "audience is invalid"));
     }
-    let left = claims.exp.saturating_sub(Timestamp::now().as_second());
+    let end = match claims.exp {
+        Seconds::Number(seconds) => seconds,
+        Seconds::Text(seconds) => seconds.parse().map_err(|_no_number| invalid)?,
+    };
+    let left = end.saturating_sub(Timestamp::now().as_second());
     if !(1..=LONGEST).contains(&left) {
         return Err(("invalid_grant", "expired assertion"));
     }

@@ -7,7 +7,7 @@ use axum::body::{Body, Bytes, to_bytes};
 use futures_util::stream;
 use hyper::body::Incoming;
 use hyper::header::{
-    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, LOCATION, RETRY_AFTER, VARY,
+    ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST, HeaderName, LOCATION, RETRY_AFTER, VARY,
 };
 use hyper::{Request, Response};
 use tokio::time::{sleep, timeout};
@@ -19,6 +19,9 @@ use crate::rest::{self, Answer, Call};
 
 /// The largest body that is read.
 const MOST_BODY: usize = 8 * 1024 * 1024;
+
+/// Asks for indented JSON with `1`.
+const PRETTY: HeaderName = HeaderName::from_static("x-prettyprint");
 
 /// A client that has not sent its body by then has gone away.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
@@ -78,6 +81,7 @@ pub(super) async fn answer(world: &World, request: Request<Incoming>) -> Result<
             rest::answer(world, &call)
         }
     };
+    let answer = if parts.headers.get(PRETTY).is_some_and(|value| value == "1") { answer.indented() } else { answer };
     sleep(answer.server_time).await;
     let gzip = parts.headers.get(ACCEPT_ENCODING).and_then(|value| value.to_str().ok()).is_some_and(accepts_gzip);
     let bytes = if gzip { answer.body.gzip() } else { answer.body.plain() };
