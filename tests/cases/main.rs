@@ -11,6 +11,7 @@ mod architecture;
 mod bad_input;
 mod entities;
 mod extract;
+mod faults;
 mod fencing;
 mod processes;
 mod proxies;

@@ -20,8 +20,11 @@ mod matrix;
 
 use std::collections::BTreeMap;
 
+use hybrid_runner_connector::Reason;
+use sandbox::{Disturbance, Kind, Target, Wrong};
 use tokio::task::JoinSet;
 
+use crate::case::Case;
 use cell::{Cell, Judged, Often, Org};
 use matrix::Column;
 
@@ -84,6 +87,16 @@ async fn a_fault_that_happens_once_at_any_call_changes_nothing_or_is_told() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fault_that_stays_at_any_call_changes_nothing_or_is_told() {
     check(ALWAYS, Often::Always).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_304_that_was_not_asked_for_is_no_redirect() {
+    let case = Case::of(3).await;
+    let fault = Disturbance::once(Target::Call(Kind::Global, String::new()), Wrong::NotModified);
+    case.org.faults().change(|plan| plan.disturbances = vec![fault]);
+    let error = case.error().await;
+    assert_eq!(error.reason, Reason::SourceProtocol);
+    assert!(error.detail.contains("304") && !error.detail.contains("redirect"), "{error}");
 }
 
 /// Runs every cell and shows all that failed, with the table as it came out.

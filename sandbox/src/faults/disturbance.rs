@@ -100,3 +100,33 @@ impl Target {
         matches!(self, Self::Part(text) if url.contains(text))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_disturbance_lets_some_through_meets_as_many_as_it_should_and_counts_them() {
+        let target = Target::Call(Kind::Composite, "/describe".to_owned());
+        let mut once = Disturbance::once(target.clone(), Wrong::Reset).after(2);
+        let met: Vec<_> = (0..5).map(|_| once.meet().is_some()).collect();
+        assert_eq!((met, once.met), (vec![false, false, true, false, false], 1));
+        let mut always = Disturbance::always(target, Wrong::Reset).after(1);
+        assert_eq!((0..5).filter(|_| always.meet().is_some()).count(), 4);
+        assert_eq!(always.met, 4);
+    }
+
+    #[test]
+    fn a_target_is_a_kind_and_a_text_or_a_part_and_never_the_other() {
+        let (describes, any) =
+            (Target::Call(Kind::Composite, "/describe".to_owned()), Target::Call(Kind::Limits, String::new()));
+        assert!(describes.is_call(Kind::Composite, b"GET /sobjects/A/describe"));
+        assert!(!describes.is_call(Kind::Composite, b"GET /query"));
+        assert!(!describes.is_call(Kind::ToolingComposite, b"/describe"));
+        assert!(!describes.is_part("/sobjects/A/describe"));
+        assert!(any.is_call(Kind::Limits, b""));
+        let part = Target::Part("/A/describe".to_owned());
+        assert!(part.is_part("/sobjects/A/describe") && !part.is_part("/sobjects/BA/describes"));
+        assert!(!part.is_call(Kind::Composite, b"/A/describe"));
+    }
+}
