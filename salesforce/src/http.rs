@@ -228,7 +228,8 @@ impl Http {
 
     /// The error that an unexpected status is. Of its body only a code is kept.
     async fn refusal(&self, status: StatusCode, response: &mut reqwest::Response) -> CallError {
-        if status.is_redirection() {
+        // It leads nowhere else: nothing that could be followed, only an answer to what was not asked.
+        if status.is_redirection() && status != StatusCode::NOT_MODIFIED {
             return CallError::Redirected { host: self.host.clone(), status: status.as_u16() };
         }
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()).and_then(seconds);

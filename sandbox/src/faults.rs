@@ -1,8 +1,14 @@
 //! What goes wrong, by switch, while clients are connected.
 
+mod disturbance;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+
+pub use disturbance::{Disturbance, Target, Wrong};
+
+use crate::log::Kind;
 
 /// Everything that can be made to go wrong. The default is a healthy org that answers at once.
 ///
@@ -50,6 +56,8 @@ pub struct FaultPlan {
     pub no_view_setup: bool,
     /// Sub-requests of a composite that are answered with an error; the first that fits counts.
     pub parts: Vec<PartFault>,
+    /// Faults that are aimed at calls or sub-requests of one kind; the first that fits counts.
+    pub disturbances: Vec<Disturbance>,
     /// Sub-requests with a URL of more bytes are answered 414.
     pub longest_part_url: Option<usize>,
     /// FieldDefinition has so many rows more for each object: fields that the user's describe lacks.
@@ -117,6 +125,22 @@ impl Faults {
         self.change(|plan| {
             let fault = plan.parts.iter_mut().find(|fault| fault.times > 0 && url.contains(&fault.url))?;
             take(&mut fault.times).then(|| (fault.status, fault.code.clone()))
+        })
+    }
+
+    /// What happens to a call that is to be answered.
+    pub(crate) fn disturb_call(&self, kind: Kind, body: &[u8]) -> Option<Wrong> {
+        self.disturb(|target| target.is_call(kind, body))
+    }
+
+    /// What happens to a sub-request.
+    pub(crate) fn disturb_part(&self, url: &str) -> Option<Wrong> {
+        self.disturb(|target| target.is_part(url))
+    }
+
+    fn disturb(&self, fits: impl Fn(&Target) -> bool) -> Option<Wrong> {
+        self.change(|plan| {
+            plan.disturbances.iter_mut().filter(|disturbance| fits(&disturbance.target)).find_map(Disturbance::meet)
         })
     }
 

@@ -23,7 +23,7 @@ mod server;
 mod stamp;
 mod tls;
 
-pub use faults::{FaultPlan, Faults, PartFault, SlowBody};
+pub use faults::{Disturbance, FaultPlan, Faults, PartFault, SlowBody, Target, Wrong};
 pub use log::{Kind, LoggedRequest, Requests};
 pub use model::{Child, Field, FieldType, ListEntry, Object, ObjectKind, PicklistValue};
 pub use org::{ApiVersion, Credentials, Org, OrgConfig};

@@ -1,6 +1,7 @@
 //! What the org answers, by path.
 
 mod composite;
+pub(crate) mod disturbed;
 mod limits;
 mod soql;
 mod tooling;
@@ -139,8 +140,7 @@ fn authorised(world: &World, call: &Call<'_>, version: &str, resource: &[&str]) 
     if world.faults.sessions_expire() {
         world.sessions(login::Sessions::expire);
     }
-    let token = call.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
-    if !token.is_some_and(|token| world.sessions(|sessions| sessions.contains(token))) {
+    if !has_session(world, call) {
         return error(401, "INVALID_SESSION_ID", "Session expired or invalid");
     }
     let plan = world.faults.plan();
@@ -163,6 +163,11 @@ fn authorised(world: &World, call: &Call<'_>, version: &str, resource: &[&str]) 
         }
     };
     with_limit(world, &plan, answer)
+}
+
+fn has_session(world: &World, call: &Call<'_>) -> bool {
+    let token = call.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(bearer);
+    token.is_some_and(|token| world.sessions(|sessions| sessions.contains(token)))
 }
 
 /// The usage moves with every call, also with those that fail.

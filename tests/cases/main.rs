@@ -11,6 +11,7 @@ mod architecture;
 mod bad_input;
 mod entities;
 mod extract;
+mod faults;
 mod fencing;
 mod judge;
 mod options;

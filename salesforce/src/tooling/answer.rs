@@ -87,6 +87,10 @@ fn reply(asked: &Part, part: Option<&composite::Part<'_>>) -> Reply {
 /// The body of a part that was answered.
 fn body_of<'a>(part: Option<&composite::Part<'a>>) -> Result<&'a [u8], Reply> {
     let part = part.ok_or(Reply::Unreadable("the answer has no part for it"))?;
+    // A redirect or a "not modified" that was not asked for refuses nothing.
+    if part.http_status_code < 400 && part.http_status_code != 200 {
+        return Err(Reply::Unreadable("its part of the answer has a status that is none of an answer"));
+    }
     if part.http_status_code != 200 {
         return Err(Reply::Refused { status: part.http_status_code, code: part.code() });
     }

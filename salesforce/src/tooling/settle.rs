@@ -9,14 +9,14 @@ use super::call::{Columns, Of, Part, Request, ToolingCall};
 use super::{Annotator, Question, ToolingOutcome};
 use crate::annotations::Vocabulary;
 use crate::composite::ObjectFailure;
-use crate::http::{Class, ErrorCode, InBrackets, classify, reason_for};
+use crate::http::{CallError, Class, ErrorCode, InBrackets, classify, reason_for};
 
 /// How often a query is asked that fails in a way that may pass. From the second failure on it is halved each time, so
 /// that of some twenty objects one alone is left to fail.
 const MAX_TRIES: u32 = 6;
 
-/// How often something is asked without which a run goes on.
-const MAX_TRIES_OPTIONAL: u32 = 3;
+/// How often record counts and the names of owners are asked for: small questions, that nothing makes smaller.
+const MAX_TRIES_SMALL: u32 = 4;
 
 /// So many calls in a row without one useful answer end the asking: twice the calls of an org of 1,000 objects, so that
 /// what is in flight together does not count as a row.
@@ -54,16 +54,16 @@ impl Annotator {
         let notice = match (call.request, replies) {
             (Request::Counts { tries }, Ok(mut replies)) => {
                 let reply = replies.pop().unwrap_or(Reply::Unreadable("there is no answer"));
-                self.settle_counts(tries, reply)
-            }
-            (Request::Counts { tries }, Err((_, true))) if tries + 1 < MAX_TRIES_OPTIONAL => {
-                self.counts = Question::Unasked { tries: tries + 1 };
+                self.settle_counts(tries, reply)?;
                 None
             }
-            (Request::Counts { .. }, Err((error, _))) => Some(self.give_counts_up(&error.to_string())),
+            (Request::Counts { tries }, Err((error, true))) => {
+                self.ask_counts_again(tries, error.into_source_error())?;
+                None
+            }
+            (Request::Counts { .. }, Err((error, false))) => Some(self.give_counts_up(&error.to_string())),
             (Request::Owners { users, groups, tries }, replies) => {
-                let replies = replies.map_err(|(_, smaller)| smaller);
-                self.settle_owners(users.into_iter().chain(groups).collect(), tries, replies)
+                self.settle_owners(users.into_iter().chain(groups).collect(), tries, replies)?
             }
             (Request::Tooling(_), Err((error, false))) => self.end_denied(&error.to_string()),
             (Request::Tooling(parts), Err((error, true))) => {
@@ -100,18 +100,25 @@ impl Annotator {
         notices
     }
 
-    fn settle_counts(&mut self, tries: u32, reply: Reply) -> Option<Notice> {
+    fn settle_counts(&mut self, tries: u32, reply: Reply) -> Result<(), SourceError> {
         match reply {
             Reply::Counts(counts) => {
                 self.ledger.count(counts);
                 self.counts = Question::Known(());
+                Ok(())
             }
-            Reply::Unreadable(_) if tries + 1 < MAX_TRIES_OPTIONAL => {
-                self.counts = Question::Unasked { tries: tries + 1 };
-            }
-            _ => return Some(self.give_counts_up("the answer is no list of counts")),
+            Reply::Unreadable(problem) => self.ask_counts_again(tries, unanswered(Reason::SourceProtocol, problem)),
+            _ => self.ask_counts_again(tries, unanswered(Reason::SourceProtocol, "the answer is no list of counts")),
         }
-        None
+    }
+
+    /// Only what is refused is left out: counts that come and go with the network would change every table each time.
+    fn ask_counts_again(&mut self, tries: u32, error: SourceError) -> Result<(), SourceError> {
+        if tries + 1 == MAX_TRIES_SMALL {
+            return Err(error);
+        }
+        self.counts = Question::Unasked { tries: tries + 1 };
+        Ok(())
     }
 
     fn give_counts_up(&mut self, error: &str) -> Notice {
@@ -124,33 +131,56 @@ impl Annotator {
         warning("record_counts_unreadable", text)
     }
 
-    /// `replies`, or whether the call was too slow rather than refused.
-    fn settle_owners(&mut self, asked: Vec<String>, tries: u32, replies: Result<Vec<Reply>, bool>) -> Option<Notice> {
-        let passing = match replies {
+    /// `replies`, or an error and whether it may pass.
+    fn settle_owners(
+        &mut self,
+        asked: Vec<String>,
+        tries: u32,
+        replies: Result<Vec<Reply>, (CallError, bool)>,
+    ) -> Result<Option<Notice>, SourceError> {
+        let (mut named, mut passing, mut refused) = (Vec::new(), None, false);
+        match replies {
+            Err((error, true)) => passing = Some(error.into_source_error()),
+            Err((_, false)) => refused = true,
             Ok(replies) => {
-                let refused = |reply: &Reply| match reply {
-                    Reply::Refused { status, code } => classify(*status, code.as_ref()) == Class::Final,
-                    _ => false,
-                };
-                let passing = !replies.iter().any(refused);
-                let named =
-                    replies.into_iter().map(|reply| if let Reply::Owners(named) = reply { Some(named) } else { None });
-                if let Some(named) = named.collect::<Option<Vec<_>>>() {
-                    self.ledger.owners.learn(asked.into_iter(), named.concat());
-                    self.ledger.named();
-                    return None;
+                for reply in replies {
+                    match reply {
+                        Reply::Owners(more) => named.extend(more),
+                        Reply::Unreadable(problem) => {
+                            let problem = format!("asked for the owners of fields: {problem}");
+                            passing = Some(unanswered(Reason::SourceProtocol, &problem));
+                        }
+                        Reply::Refused { status, code } if may_pass(status, code.as_ref()) => {
+                            let code_in = InBrackets(&code);
+                            let problem =
+                                format!("asked for the owners of fields, Salesforce answers HTTP {status}{code_in}");
+                            passing = Some(unanswered(reason_for(status, code.as_ref()), &problem));
+                        }
+                        _ => refused = true,
+                    }
                 }
-                passing
             }
-            Err(slow) => slow,
-        };
-        if passing && tries + 1 < MAX_TRIES_OPTIONAL {
-            self.owner_tries = self.owner_tries.max(tries + 1);
-            self.ledger.owners.put_back(asked.into_iter());
-            return None;
         }
-        let first = self.wants.owners;
-        self.wants.owners = false;
+        if refused {
+            return Ok(self.give_owners_up());
+        }
+        match passing {
+            None => {
+                self.ledger.owners.learn(asked.into_iter(), named);
+                self.ledger.named();
+            }
+            Some(_) if tries + 1 < MAX_TRIES_SMALL => {
+                self.owner_tries = self.owner_tries.max(tries + 1);
+                self.ledger.owners.put_back(asked.into_iter());
+            }
+            // As with counts, only what is refused is left out.
+            Some(error) => return Err(error),
+        }
+        Ok(None)
+    }
+
+    fn give_owners_up(&mut self) -> Option<Notice> {
+        let first = std::mem::replace(&mut self.wants.owners, false);
         self.ledger.owners.give_up();
         self.ledger.named();
         let text = "the names of the fields' business owners cannot be read and are left out; the user needs read access \
@@ -213,8 +243,7 @@ impl Annotator {
         let Refusal { status, code } = refusal;
         let error = format!("HTTP {status}{}", InBrackets(code));
         let reason = reason_for(*status, code.as_ref());
-        // One that says to ask less is a 403 as well.
-        if classify(*status, code.as_ref()) != Class::Final || reason == Reason::SourceThrottled {
+        if may_pass(*status, code.as_ref()) {
             let detail = format_args!("reading its definition: Salesforce answers {error}");
             let failure = ObjectFailure::new(reason, detail);
             return self.ask_again(part, &failure).map(|()| None);
@@ -261,7 +290,7 @@ impl Annotator {
     }
 
     /// Asks in halves for everything in a call that got no useful answer.
-    fn shrink_all(&mut self, parts: Vec<Part>, error: &crate::http::CallError) -> Result<Vec<Notice>, SourceError> {
+    fn shrink_all(&mut self, parts: Vec<Part>, error: &CallError) -> Result<Vec<Notice>, SourceError> {
         let failure = ObjectFailure::new(error.reason(), format_args!("reading its definition: {error}"));
         for part in parts {
             // At least once more, whatever failed before: it is the call that was too much.
@@ -284,8 +313,7 @@ impl Annotator {
         }
         // Without the values of the classification every table would lose its tags.
         if part.of == Of::Vocabulary || self.useless >= MAX_USELESS {
-            let detail = format!("{}; run again, and check status.salesforce.com", failure.detail);
-            return Err(SourceError::new(failure.reason, detail));
+            return Err(unanswered(failure.reason, &failure.detail));
         }
         for object in part.objects {
             match part.of {
@@ -357,6 +385,16 @@ impl Annotator {
         self.ledger.end();
         first.then(|| warning(code, text))
     }
+}
+
+/// Whether a sub-request's error may pass. One that says to ask less is a 403 as well.
+fn may_pass(status: u16, code: Option<&ErrorCode>) -> bool {
+    classify(status, code) != Class::Final || reason_for(status, code) == Reason::SourceThrottled
+}
+
+/// The error of what was asked in vain, time and again.
+fn unanswered(reason: Reason, problem: &str) -> SourceError {
+    SourceError::new(reason, format!("{problem}; run again, and check status.salesforce.com"))
 }
 
 fn warning(code: &'static str, text: String) -> Notice {

@@ -8,7 +8,8 @@ use hyper::header::{ETAG, LAST_MODIFIED};
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Answer, Server, error, not_found, segments};
+use super::{Answer, Server, disturbed, error, not_found, segments};
+use crate::faults::Wrong;
 use crate::payload::Payload;
 
 /// Sub-requests in one call.
@@ -66,10 +67,18 @@ pub(super) fn composite(server: &Server<'_>, body: &Bytes, api: Api) -> Answer {
     }
     let mut all = Answer::default();
     all.body.push("{\"compositeResponse\":[");
-    for (at, request) in composite.composite_request.iter().enumerate() {
-        let answer = sub_request(server, request, api);
+    let mut comma = "";
+    for request in &composite.composite_request {
+        let wrong = server.world.faults.disturb_part(&request.url);
+        if wrong == Some(Wrong::Missing) {
+            continue;
+        }
+        let instead = wrong.as_ref().and_then(disturbed::instead);
+        let answer = instead.unwrap_or_else(|| sub_request(server, request, api));
         all.server_time += answer.server_time;
-        all.body.push(if at == 0 { "{\"body\":" } else { ",{\"body\":" });
+        all.body.push(comma);
+        all.body.push("{\"body\":");
+        comma = ",";
         let (status, headers) = (answer.status, headers(&answer));
         append(&mut all.body, answer);
         all.body.push(&format!(
@@ -151,7 +160,7 @@ fn headers(answer: &Answer) -> serde_json::Value {
 
 /// A sub-request's body: `null` where there is none, a JSON string where it is no JSON.
 fn append(body: &mut Payload, answer: Answer) {
-    if answer.status == 304 {
+    if answer.status == 304 || answer.body.is_empty() {
         body.push("null");
     } else if answer.content_type == super::JSON {
         body.append(answer.body);

@@ -13,7 +13,7 @@ use hyper::{Request, Response};
 use tokio::time::{sleep, timeout};
 
 use super::World;
-use crate::faults::{Fate, Met, SlowBody};
+use crate::faults::{Fate, Met, SlowBody, Wrong};
 use crate::log::LoggedRequest;
 use crate::rest::{self, Answer, Call};
 
@@ -54,7 +54,7 @@ pub(super) async fn answer(world: &World, request: Request<Incoming>) -> Result<
     let kind = rest::kind(parts.uri.path());
     let number = world.log.begin(kind);
     let _under_way = UnderWay(world);
-    let met = world.faults.meet(number, &path);
+    let mut met = world.faults.meet(number, &path);
     let logged = |status| LoggedRequest {
         call: number,
         kind,
@@ -78,7 +78,17 @@ pub(super) async fn answer(world: &World, request: Request<Incoming>) -> Result<
         Fate::Answered => {
             let call =
                 Call { method: &parts.method, uri: &parts.uri, headers: &parts.headers, host: &host, body: &body };
-            rest::answer(world, &call)
+            match rest::disturbed::meet(world, kind, &call) {
+                Some(Wrong::Reset) => {
+                    world.log.record(logged(0), 0);
+                    return Err(Reset);
+                }
+                Some(wrong) => {
+                    met.truncated |= wrong == Wrong::Truncated;
+                    rest::disturbed::call(world, &call, &wrong)
+                }
+                None => rest::answer(world, &call),
+            }
         }
     };
     let answer = if parts.headers.get(PRETTY).is_some_and(|value| value == "1") { answer.indented() } else { answer };
