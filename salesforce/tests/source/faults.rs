@@ -30,8 +30,8 @@ use matrix::Column;
 
 /// Cells that one org is put through, one after the other. Most of their time is waiting, most of all where a fault
 /// stays, so orgs are many.
-const CELLS_AN_ORG: usize = 6;
-const CELLS_AN_ORG_ALWAYS: usize = 1;
+const CELLS_AN_ORG: usize = 11;
+const CELLS_AN_ORG_ALWAYS: usize = 2;
 
 const ONCE: &str = "
                soap token versions list limits describes describes2 one tooling tooling2 entities fields values counts owners users

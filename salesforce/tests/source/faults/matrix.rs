@@ -58,7 +58,7 @@ const COLUMNS: [Column; 16] = [
     Column { skip: 1, objects: 27, ..Column::new("describes2", Aim::Call(Kind::Composite, "/describe")) },
     Column::new("one", Aim::Describe),
     Column::new("tooling", Aim::Call(Kind::ToolingComposite, "")),
-    Column { skip: 1, hidden_fields: 400, ..Column::new("tooling2", Aim::Call(Kind::ToolingComposite, "")) },
+    Column { skip: 1, hidden_fields: 230, ..Column::new("tooling2", Aim::Call(Kind::ToolingComposite, "")) },
     Column::new("entities", Aim::Part("FROM+EntityDefinition")),
     Column::new("fields", Aim::Part("FROM+FieldDefinition")),
     Column::new("values", Aim::Part("/tooling/sobjects/FieldDefinition/describe")),
