@@ -104,7 +104,8 @@ pub(super) fn inflate(wire: Vec<u8>, encoding: Encoding, cap: usize, mut body: V
         Encoding::Other => return Err(BodyError::Encoding { problem: "is encoded in another way than gzip" }),
     }
     // The cap alone holds bombs off: a limit of the ratio would refuse honest answers that repeat themselves.
-    body.reserve(expected_length(&wire).min(cap));
+    // Exactly: a buffer that is used again would double each time that an answer is a little larger.
+    body.reserve_exact(expected_length(&wire).min(cap));
     let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
     match MultiGzDecoder::new(wire.as_slice()).take(limit).read_to_end(&mut body) {
         Ok(_) if body.len() <= cap => Ok(body),
