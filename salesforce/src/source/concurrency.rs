@@ -14,8 +14,9 @@ pub(super) struct Concurrency {
 }
 
 impl Concurrency {
-    /// Begins with so many, or with the most if that is less: with 50 ms a call, 1,000 objects take 7 rounds.
-    const FIRST: usize = 8;
+    /// Begins with so many, or with the most if that is less: with 50 ms a call, 1,000 objects of usual size take five
+    /// rounds.
+    const FIRST: usize = 12;
 
     /// Never more than `most`.
     pub(super) fn new(most: usize) -> Self {
@@ -54,13 +55,13 @@ mod tests {
 
     #[test]
     fn it_grows_by_one_a_round_up_to_the_most() {
-        let mut concurrency = Concurrency::new(10);
+        let mut concurrency = Concurrency::new(14);
         let mut seen = Vec::new();
         for _ in 0..40 {
             concurrency.answered(0);
             seen.push(concurrency.now());
         }
-        assert_eq!((seen[6], seen[7], seen[16], seen[39]), (8, 9, 10, 10));
+        assert_eq!((seen[10], seen[11], seen[24], seen[39]), (12, 13, 14, 14));
     }
 
     #[test]
