@@ -58,7 +58,7 @@ pub(super) struct Shared {
     pub(super) mapper: Mapper,
     /// In scope, in the listing's order.
     pub(super) objects: Vec<ListedObject>,
-    /// See [`known::context`].
+    /// See [`super::known::context`].
     pub(super) context: [u8; 16],
     /// In days since 1970, by Salesforce's clock.
     pub(super) today: Option<u32>,
