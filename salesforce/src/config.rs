@@ -21,8 +21,8 @@ use crate::naming::Naming;
 
 pub use auth::Auth;
 pub use credential::CREDENTIAL_FIELDS;
-pub use options::Options;
-pub use scope::{Preset, Scope, Selection};
+pub use options::{Options, Preset};
+pub use scope::{Scope, Selection};
 pub use ssl::Ssl;
 pub use version::ApiVersion;
 

@@ -7,7 +7,6 @@ use hybrid_runner_connector::DefinitionError;
 use hybrid_runner_openmetadata::strict::Object;
 
 use super::auth::Method;
-use super::scope::Preset;
 use super::{ApiVersion, refused};
 
 /// The options of ours.
@@ -32,6 +31,21 @@ pub struct Options {
     pub budget_calls: Option<u64>,
     /// `apiReservePercent`: the share of the org's daily limit that is left to others; default 20.
     pub reserve_percent: u32,
+}
+
+/// Which kinds of objects are read when none are named (`objects`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Preset {
+    /// Everything that the org lists.
+    All,
+    /// What people work with: objects with page layouts that hold records, and their companions.
+    Business,
+    /// What the org or a package made, and their companions.
+    Custom,
+}
+
+impl Preset {
+    const NAMES: [(&str, Self); 3] = [("all", Self::All), ("business", Self::Business), ("custom", Self::Custom)];
 }
 
 impl Default for Options {

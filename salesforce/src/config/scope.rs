@@ -9,26 +9,10 @@ use hybrid_runner_connector::{DefinitionError, Reason};
 use hybrid_runner_openmetadata::filter::{Filter, FilterPattern, PatternError};
 use hybrid_runner_openmetadata::workflow::MetadataOptions;
 
-use super::options::Options;
+use super::options::{Options, Preset};
 use super::{CONNECTION, OPTIONS};
 use crate::listing::{ListedObject, Listing};
 use crate::naming::{Naming, SCHEMA};
-
-/// Which kinds of objects are read when none are named (`objects`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Preset {
-    /// Everything that the org lists.
-    All,
-    /// What people work with: objects with page layouts that hold records, and their companions.
-    Business,
-    /// What the org or a package made, and their companions.
-    Custom,
-}
-
-impl Preset {
-    pub(super) const NAMES: [(&str, Self); 3] =
-        [("all", Self::All), ("business", Self::Business), ("custom", Self::Custom)];
-}
 
 /// What Salesforce keeps beside an object, as `associateEntityType` names it (API 50 and later) and as the name ends
 /// before. They were 40 % of the objects of the orgs that were recorded.
