@@ -11,6 +11,7 @@
 //! - `push`: records into the store, and their commit.
 //! - [`store`]: every transaction, and the rules they keep.
 //! - [`server`]: [`ControlPlane`] builds and supervises it all; a [`Handle`] is what others hold of it.
+//! - `shared`, `status`, `stream`: what sessions and pushes stand on; `wire`: between its types and ours.
 //! - [`identity`], [`pki`]: who an agent is.
 //! - [`export`], [`commands`]: what people see.
 
@@ -27,7 +28,10 @@ mod push;
 pub mod schedule;
 pub mod server;
 mod session;
+mod shared;
+mod status;
 pub mod store;
+mod stream;
 mod wire;
 
 pub use server::{Bound, ControlPlane, Handle};

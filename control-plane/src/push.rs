@@ -21,8 +21,10 @@ use tonic::{Code, Streaming};
 use tracing::{debug, info, warn};
 
 use self::incoming::Incoming;
-use crate::server::{Problem, Responses, Shared, internal};
+use crate::shared::Shared;
+use crate::status::{Problem, internal};
 use crate::store::{Applied, Batch, Deletions, Eof, Figures, Listed, Refusal, Run, Token, WriteError, Writer, refusal};
+use crate::stream::Responses;
 
 /// How long the first message may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);

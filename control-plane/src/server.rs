@@ -16,9 +16,6 @@ mod dispatch;
 mod folder;
 mod handle;
 mod service;
-mod shared;
-mod status;
-mod stream;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -33,14 +30,13 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tracing::{info, warn};
 
-pub use self::handle::{Handle, Progress, SessionInfo, TriggerError};
-pub(crate) use self::shared::{SessionGuard, Shared};
-pub(crate) use self::status::{Problem, internal};
-pub(crate) use self::stream::Responses;
+pub use self::handle::{Handle, TriggerError};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::definitions::FolderError;
 use crate::identity::AgentsError;
+use crate::shared::Shared;
+pub use crate::shared::{Progress, SessionInfo};
 use crate::store::{Store, StoreError};
 
 /// The largest message, both ways (CONTRACTS §4); a larger one ends its stream.

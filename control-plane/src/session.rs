@@ -21,11 +21,13 @@ use tracing::{info, warn};
 use self::incoming::Incoming;
 use self::machine::{Effect, Input, Machine};
 use crate::lease::{RUN_TIMEOUT, START_TIMEOUT};
-use crate::server::{Problem, Responses, SessionGuard, SessionInfo, Shared, internal};
+use crate::shared::{SessionGuard, SessionInfo, Shared};
+use crate::status::{Problem, internal};
 use crate::store::{
     ConnectionTest, Ending, Event, Granted, Listed, Run, RunState, StoreError, TestAnswer, TestId, TestStatus,
     TestStep, Token, Verdict, Writer,
 };
+use crate::stream::Responses;
 use crate::wire;
 
 /// What this control plane can do beyond the base.

@@ -6,7 +6,8 @@ use hybrid_runner_proto::v1;
 use hybrid_runner_proto::v1::Reason;
 
 use crate::digest::Hash;
-use crate::server::{Problem, Progress};
+use crate::shared::Progress;
+use crate::status::Problem;
 use crate::store::{LeaseId, Token};
 
 /// A sentence for the operator, in bytes.

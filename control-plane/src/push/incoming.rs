@@ -5,7 +5,7 @@ use prost::Message as _;
 
 use super::body;
 use crate::digest;
-use crate::server::Problem;
+use crate::status::Problem;
 use crate::store::{Batch, Content, Eof, Failure, Record, Summary, Token};
 use crate::wire;
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use jiff::{SignedDuration, Timestamp};
 use tracing::info;
 
-use super::Shared;
+use crate::shared::Shared;
 use crate::store::{ConnectionTest, StoreError, TestAnswer};
 
 /// How long an agent's answer may be under way when the test's time is over: agents say themselves that it is.

@@ -13,9 +13,10 @@ use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use super::{ServeError, Shared, connection_tests};
+use super::{ServeError, connection_tests};
 use crate::lease::{LeaseWatch, Verdict};
 use crate::schedule::Schedule;
+use crate::shared::Shared;
 use crate::store::{Definition, Ending, Run, ScheduleText, StoreError};
 
 /// How often the store is looked at for what other processes wrote. Half of the second within which they are promised

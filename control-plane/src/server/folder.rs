@@ -6,10 +6,11 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 use tracing::{error, info, warn};
 
-use super::{ServeError, Shared, StartError};
+use super::{ServeError, StartError};
 use crate::config::Config;
 use crate::definitions::{self, Definitions, Files};
 use crate::identity::Agents;
+use crate::shared::Shared;
 
 /// How often the files are looked at: a change is in force within about a second.
 const INTERVAL: Duration = Duration::from_secs(1);

@@ -8,8 +8,9 @@ use tonic::{Request, Response, Status, Streaming};
 use tracing::{Instrument as _, info, info_span};
 
 use super::accept::Peer;
-use super::stream::Driven;
-use super::{Problem, Shared};
+use crate::shared::Shared;
+use crate::status::Problem;
+use crate::stream::Driven;
 use crate::{push, session};
 
 /// The service.

@@ -2,7 +2,8 @@
 
 use hybrid_runner_proto::v1::{self, Outcome, session_request};
 
-use crate::server::{Problem, Progress};
+use crate::shared::Progress;
+use crate::status::Problem;
 use crate::store::{TestId, TestStatus, TestStep, Token};
 use crate::wire::{self, MAX_DETAIL};
 

@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use super::HELLO_TIMEOUT;
 use super::incoming::{DefinitionStatus, Hello, Incoming, Release, Renewal, RunEvent, TestResult};
-use crate::server::Problem;
+use crate::status::Problem;
 use crate::store::{ConnectionTest, Definition, Run, RunId, RunState, TestId, TestStep, Token};
 
 /// The version of the protocol that this control plane speaks.

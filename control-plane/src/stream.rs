@@ -9,7 +9,7 @@ use std::task::{Context, Poll};
 use tokio::sync::mpsc;
 use tonic::Status;
 
-use super::Problem;
+use crate::status::Problem;
 
 /// Responses that wait for HTTP/2. A handler that is further ahead waits.
 const QUEUE: usize = 32;
@@ -18,7 +18,7 @@ const QUEUE: usize = 32;
 type Handler = Pin<Box<dyn Future<Output = Result<(), Problem>> + Send>>;
 
 /// See the module.
-pub(super) struct Driven<T> {
+pub(crate) struct Driven<T> {
     handler: Option<Handler>,
     failed: Option<Status>,
     responses: mpsc::Receiver<T>,
@@ -26,7 +26,7 @@ pub(super) struct Driven<T> {
 
 impl<T> Driven<T> {
     /// Makes the stream of the handler that `make` returns.
-    pub(super) fn new<F>(make: impl FnOnce(Responses<T>) -> F) -> Self
+    pub(crate) fn new<F>(make: impl FnOnce(Responses<T>) -> F) -> Self
     where
         F: Future<Output = Result<(), Problem>> + Send + 'static,
     {

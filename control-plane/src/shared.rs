@@ -7,11 +7,44 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::handle::{Progress, SessionInfo};
 use crate::clock::Clock;
 use crate::config::LeaseConfig;
 use crate::identity::Agents;
 use crate::store::{ConnectionTest, Definition, Run, RunId, Store, TestId};
+
+/// How far a run is, as its agent said in its last heartbeat. Not kept.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Progress {
+    /// `login`, `list`, `extract` or `flush`; empty when the agent did not say.
+    pub stage: &'static str,
+    /// Objects in scope; 0 until it is known.
+    pub objects_total: u64,
+    /// Objects read and mapped.
+    pub objects_done: u64,
+    /// Objects that could not be read.
+    pub objects_failed: u64,
+    /// Requests made to the source.
+    pub source_requests: u64,
+    /// Bytes received from the source.
+    pub source_bytes: u64,
+    /// Records that are durable here.
+    pub records_acked: u64,
+}
+
+/// An agent that is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SessionInfo {
+    /// The agent's name.
+    pub agent: String,
+    /// Name and version of its program.
+    pub agent_version: String,
+    /// Its process.
+    pub instance_id: Vec<u8>,
+    /// The kinds of sources that it has connectors for.
+    pub sources: Vec<String>,
+    /// Whether it tests connections.
+    pub tests_connections: bool,
+}
 
 /// Shared state. Everything durable is in the store; the rest is what was read from it last, for whoever waits.
 #[derive(Debug)]
