@@ -151,12 +151,20 @@ impl Quota {
 /// and the 110 of one with many of its own, and three that FieldDefinition has beside those of a describe.
 const FIELDS_AN_OBJECT: u64 = 60 + 3;
 
-/// About how many requests a run over so many objects needs: login, versions, list and limits; 25 describes a call; rows
-/// of FieldDefinition and EntityDefinition, 2,000 a query, five queries a call.
+/// Requests before the first object is read: login, versions, list and limits.
+const BEFORE: u64 = 4;
+
+/// About how many requests a run over so many objects needs.
 pub(crate) fn needed(objects: usize) -> u64 {
+    BEFORE + to_read(objects)
+}
+
+/// About how many of them read the objects: 25 describes a call; rows of FieldDefinition and EntityDefinition, 2,000 a
+/// query, five queries a call.
+pub(crate) fn to_read(objects: usize) -> u64 {
     let objects = u64::try_from(objects).unwrap_or(u64::MAX);
     let queries = objects.saturating_mul(FIELDS_AN_OBJECT).div_ceil(2_000) + objects.div_ceil(2_000);
-    4 + objects.div_ceil(25) + queries.div_ceil(5)
+    objects.div_ceil(25) + queries.div_ceil(5)
 }
 
 impl State {

@@ -188,6 +188,10 @@ fn an_existing_session_names_a_host_that_it_may_go_to() {
         assert!(error.field.ends_with("connectionArguments.instance_url"), "{error}");
         assert!(!error.detail.contains(hostile), "{error}");
     }
+    let error = session(json!({"instance": "evil.example"})).unwrap_err();
+    assert!(error.field.ends_with("connectionArguments.instance"), "{error}");
+    let error = session(json!({})).unwrap_err();
+    assert!(error.detail.contains("for an existing session: connectionArguments.instance_url"), "{error}");
 }
 
 #[test]
