@@ -235,9 +235,11 @@ fn refresh_tokens_and_key_files_are_refused_with_what_to_use_instead() {
         ("oauth_refresh_token", "JWT bearer"),
         ("privatekey_file", "connectionArguments.privatekey"),
     ] {
-        let (_, field, detail) = refusal(json!({"connectionArguments": {key: "hunter2"}}));
-        assert_eq!(field, format!("connectionArguments.{key}"));
-        assert!(detail.contains(advice) && !detail.contains("hunter2"), "{detail}");
+        for value in ["hunter2", "secret:/hunter2"] {
+            let (_, field, detail) = refusal(json!({"connectionArguments": {key: value}}));
+            assert_eq!(field, format!("connectionArguments.{key}"));
+            assert!(detail.contains(advice) && !detail.contains("hunter2"), "{detail}");
+        }
     }
 }
 
