@@ -116,7 +116,7 @@ pub(crate) async fn describe(session: &Session, version: ApiVersion, mapper: &Ma
     let mut outcomes = Vec::with_capacity(asks.len());
     for (index, ask) in asks.iter().enumerate() {
         let part = parts.iter().find(|part| part.reference_id == reference(index));
-        if let Some(code) = part.and_then(|part| part.ends_the_run()) {
+        if let Some(code) = part.and_then(Part::ends_the_run) {
             let status = CallError::Status {
                 host: session.host().clone(),
                 status: part.map_or(0, |part| part.http_status_code),

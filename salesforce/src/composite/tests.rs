@@ -134,7 +134,7 @@ fn an_answer_that_is_no_composite_answer_is_refused_without_a_quote() {
 fn a_part_that_concerns_the_whole_run_ends_it() {
     let ends = |part: &str| {
         let answer = format!(r#"{{"compositeResponse":[{part}]}}"#);
-        parse_describes(answer.as_bytes()).unwrap().first().and_then(|part| part.ends_the_run()).is_some()
+        parse_describes(answer.as_bytes()).unwrap().first().and_then(Part::ends_the_run).is_some()
     };
     assert!(ends(&part(401, r#"[{"errorCode":"INVALID_SESSION_ID"}]"#)));
     assert!(ends(&part(403, r#"[{"errorCode":"REQUEST_LIMIT_EXCEEDED"}]"#)));

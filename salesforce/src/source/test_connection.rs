@@ -355,7 +355,9 @@ fn next_step(reason: Reason) -> &'static str {
         Reason::SecretStoreUnreachable => {
             "See that the secret store answers, and test again; nothing was sent to Salesforce."
         }
-        Reason::SecretMalformed => "Store the value again, in the form that the message asks for; nothing was sent to Salesforce.",
+        Reason::SecretMalformed => {
+            "Store the value again, in the form that the message asks for; nothing was sent to Salesforce."
+        }
         Reason::AuthFailed => {
             "Correct the credentials before the next try: each rejected login counts towards a lock-out of the user."
         }
