@@ -97,7 +97,8 @@ impl<'a> Access<'a> {
     /// Where the login ended, for people.
     pub(crate) fn description(&self) -> String {
         let org = self.session.organization.as_ref().map_or_else(String::new, |name| format!(" (org {name})"));
-        format!("logged in to {}{org}", self.session.host())
+        let how = if self.login.can_repeat() { "logged in to" } else { "with the existing session of" };
+        format!("{how} {}{org}", self.session.host())
     }
 
     /// A call with that session was answered.

@@ -89,6 +89,8 @@ impl Config {
                 detail: "is not a source that this connector reads; accepted: salesforce".to_owned(),
             });
         }
+        // First: that a refresh token is a reference does not make it welcome.
+        auth::refuse_arguments(&source.connection)?;
         credential::refuse_references_elsewhere(&source.connection)?;
         let mut connection = Object::new(CONNECTION, source.connection.clone());
         connection.one_of("type", &["Salesforce"]).map_err(refused)?;

@@ -41,7 +41,7 @@ use hybrid_runner_openmetadata::workflow::Workflow;
 use hybrid_runner_secrets::Stores;
 
 use crate::auth::{Access, Login};
-use crate::config::{Config, Selection};
+use crate::config::{Config, Scope, Selection};
 use crate::listing::Listing;
 use crate::local::LocalConfig;
 use crate::map::Mapper;
@@ -89,7 +89,7 @@ impl Source for SalesforceSource {
         }
         let progress = &extraction.progress;
         progress.enter(Stage::Login);
-        let quota = Arc::new(Quota::new(self.config.options.budget_calls, self.config.options.reserve_percent));
+        let quota = Arc::new(self.quota());
         let mut access = Access::open(self.login(&extraction, &quota)).await?;
         let newest = discovery::newest_version(&mut access).await?;
         let version = self.config.api_version.unwrap_or(newest);
@@ -103,7 +103,7 @@ impl Source for SalesforceSource {
             quota.learn(usage);
         }
         let selection = self.config.scope.select(&listing).map_err(refused_late)?;
-        tell(&listing, &selection, sink);
+        tell(&listing, &self.config.scope, &selection, sink);
         progress.set_total(count(selection.in_scope.len()));
 
         let options = &self.config.options;
@@ -145,6 +145,11 @@ impl SalesforceSource {
             progress: &extraction.progress,
             quota,
         }
+    }
+
+    /// What a run is held to.
+    fn quota(&self) -> Quota {
+        Quota::new(self.config.options.budget_calls, self.config.options.reserve_percent)
     }
 
     fn report(
@@ -195,7 +200,7 @@ impl SalesforceSource {
 }
 
 /// Tells what was listed and what of it is read.
-fn tell(listing: &Listing, selection: &Selection, sink: &mut dyn EntitySink) {
+fn tell(listing: &Listing, scope: &Scope, selection: &Selection, sink: &mut dyn EntitySink) {
     let (listed, in_scope, filtered) = (listing.objects.len(), selection.in_scope.len(), selection.filtered);
     sink.notice(info("listed", format!("{listed} objects listed: {in_scope} in scope, {filtered} filtered")));
     for (given, name) in &selection.corrected {
@@ -208,26 +213,28 @@ fn tell(listing: &Listing, selection: &Selection, sink: &mut dyn EntitySink) {
         ));
     }
     if selection.in_scope.is_empty() {
-        sink.notice(warning(
-            "nothing_in_scope",
-            format!("no object is read: sobjectNames and the filter patterns leave none of the {listed} listed"),
-        ));
+        let because = if scope.has_tables() {
+            format!("sobjectNames, the filter patterns and connectionOptions leave none of the {listed} listed")
+        } else {
+            "includeTables is false".to_owned()
+        };
+        sink.notice(warning("nothing_in_scope", format!("no object is read: {because}")));
     }
 }
 
-/// Tells what the run is likely to need, and what the org permits.
+/// Tells what the run is likely to need from here on, and what is permitted.
 fn tell_of_quota(quota: &Quota, objects: usize, sink: &mut dyn EntitySink) {
-    let needed = quota::needed(objects);
+    let needed = quota::to_read(objects);
     match quota.permitted() {
         Some(permitted) if permitted < needed => sink.notice(warning(
             "quota_short",
             format!(
-                "some {needed} requests are needed and {permitted} are permitted (apiBudgetCalls, apiReservePercent): the \
-                 run will not be finished in one attempt"
+                "some {needed} more requests are needed and {permitted} are permitted (apiBudgetCalls, apiReservePercent): \
+                 the run may not be finished in one attempt"
             ),
         )),
         Some(permitted) => {
-            sink.notice(info("quota", format!("some {needed} requests are needed, {permitted} are permitted")));
+            sink.notice(info("quota", format!("some {needed} more requests are needed, {permitted} are permitted")));
         }
         None => {}
     }

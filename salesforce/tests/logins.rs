@@ -343,6 +343,7 @@ async fn an_org_that_demands_a_client_certificate_is_shown_the_one_of_a_local_de
     assert!(error.detail.contains("does not accept the one that it was shown"), "{error}");
     case.secret("/sf/key", &key);
     let error = case.run().await.0.unwrap_err();
+    assert_eq!(error.reason, Reason::SecretMalformed);
     assert!(error.detail.contains("belong together"), "{error}");
     case.secret("/sf/key", "no key");
     let error = case.run().await.0.unwrap_err();
@@ -390,6 +391,17 @@ async fn a_proxy_that_rejects_the_agent_is_asked_once_and_named() {
     );
     let requests = case.org.requests();
     assert_eq!((requests.total, requests.tunnels, requests.tunnels_refused), (0, 0, 1));
+}
+
+#[tokio::test]
+async fn an_authority_that_is_no_certificate_ends_the_run_before_anything_is_sent() {
+    let mut case = behind_a_proxy("agent").await;
+    case.secret("/sf/ca", "no certificate");
+    let error = case.run().await.0.unwrap_err();
+    assert_eq!(error.reason, Reason::SecretMalformed);
+    assert!(error.detail.contains("sslConfig.caCertificate: secret secret:/sf/ca holds no PEM certificate"), "{error}");
+    let requests = case.org.requests();
+    assert_eq!((requests.total, requests.tunnels), (0, 0));
 }
 
 #[tokio::test]

@@ -61,7 +61,7 @@ async fn a_good_connection_passes_each_step_with_six_requests() {
     let message = |name: &str| step(&steps, name)["message"].as_str().unwrap().to_owned();
     assert!(message("Login").contains(" as integration@example.com") && message("Login").contains("Summer '27"));
     assert!(message("ListObjects").starts_with("30 objects listed: 30 in scope, 0 filtered"), "{steps}");
-    assert!(message("ApiLimits").contains("a run needs about 7"), "{steps}");
+    assert!(message("ApiLimits").contains("a run needs about 5"), "{steps}");
     for name in STEPS {
         assert!(output.stderr.contains(name), "the table has each step: {output:?}");
     }
@@ -111,6 +111,28 @@ async fn a_user_without_view_setup_and_a_spent_quota_are_told_and_do_not_fail_th
     let limits = step(&steps, "ApiLimits");
     assert_eq!((&limits["status"], &limits["reason"]), (&"Failed".into(), &"SOURCE_THROTTLED".into()));
     assert_eq!(step(&steps, "DescribeObject")["status"], "Passed");
+}
+
+#[tokio::test]
+async fn what_the_definition_leaves_to_others_is_not_there_for_a_run() {
+    let one = Extraction::new().await;
+    one.workflow(&format!("{}connectionOptions: {{apiReservePercent: '100'}}\n", soap_at_localhost()), "");
+    let output = output(test_connection(&one)).await;
+    assert_eq!(output.code(), 0, "{output:?}");
+    let steps = output.json();
+    let limits = step(&steps, "ApiLimits");
+    assert_eq!((&limits["status"], &limits["reason"]), (&"Failed".into(), &"SOURCE_THROTTLED".into()));
+    assert!(limits["message"].as_str().unwrap().contains("apiReservePercent"), "{limits}");
+}
+
+#[tokio::test]
+async fn without_tables_nothing_is_in_scope_and_the_option_is_named() {
+    let one = Extraction::new().await;
+    one.workflow(&soap_at_localhost(), "includeTables: false");
+    let output = output(test_connection(&one)).await;
+    assert_eq!(output.code(), 1, "{output:?}");
+    let steps = output.json();
+    assert!(step(&steps, "ListObjects")["remediation"].as_str().unwrap().contains("includeTables"), "{steps}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::anyhow;
 use clap::Args;
+use comfy_table::{Table, presets};
 use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -81,12 +82,24 @@ async fn answer(store: &dyn Store, id: TestId, patience: Duration) -> Result<Tes
 
 fn show(steps: &[TestStep], json: bool) -> Outcome {
     let rows: Vec<Value> = steps.iter().map(serde_json::to_value).collect::<Result<_, _>>().map_err(failed)?;
-    output::rows(json, &["STEP", "STATUS", "MANDATORY", "FOUND", "DO"], &rows, |row| {
-        let mandatory = if row.get("mandatory") == Some(&Value::Bool(true)) { "yes" } else { "no" };
-        let found = match row.get("reason").and_then(Value::as_str) {
+    if json { output::line(&Value::from(rows).to_string()) } else { output::line(&table(&rows)) }
+}
+
+/// A row a step; below a failed one what to do about it. Without a frame: what was found is often longer than a
+/// terminal is wide.
+fn table(rows: &[Value]) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    for row in rows {
+        let optional = if row.get("mandatory") == Some(&Value::Bool(true)) { "" } else { "optional" };
+        let mut found = match row.get("reason").and_then(Value::as_str) {
             Some(reason) => format!("{reason}: {}", cell(row, "message")),
             None => cell(row, "message"),
         };
-        vec![cell(row, "name"), cell(row, "status"), mandatory.to_owned(), found, cell(row, "remediation")]
-    })
+        if let Some(remediation) = row.get("remediation").and_then(Value::as_str) {
+            found.push_str(&format!("\n→ {remediation}"));
+        }
+        table.add_row([cell(row, "name"), cell(row, "status"), optional.to_owned(), found]);
+    }
+    table.trim_fmt()
 }

@@ -151,7 +151,7 @@ fn throttled(error: &SourceError, written: Written, seen: ProgressSnapshot, disp
     if error.reason != Reason::SourceThrottled || written.tables == 0 {
         return None;
     }
-    let Written { tables, columns, .. } = written;
+    let Written { tables, columns, keys, .. } = written;
     let objects = seen.objects_total;
     display.warn(&format!("stopped early: {}: {}", error.reason, Chain(error)));
     let advice =
@@ -160,6 +160,7 @@ fn throttled(error: &SourceError, written: Written, seen: ProgressSnapshot, disp
         objects,
         failed: objects.saturating_sub(tables),
         columns,
+        keys,
         requests: seen.requests,
         bytes_received: seen.bytes_received,
         ..Summary::default()

@@ -99,7 +99,8 @@ fn table(steps: &[Step]) -> String {
         let optional = if step.mandatory { "" } else { "optional" };
         table.add_row([shown.name, shown.status, optional, &found]);
     }
-    table.to_string()
+    // Not padded: a long row would have every other one wrap into empty lines.
+    table.trim_fmt()
 }
 
 fn tell(text: &str) {

@@ -104,11 +104,8 @@ impl Login<'_> {
                 const FIELD: &str = "connectionArguments.privatekey";
                 let key = self.read(FIELD, private_key).await?;
                 let audience = format!("https://{host}");
-                let assertion =
-                    jwt::assertion(key.expose(), consumer_key, username, &audience, now()).map_err(|problem| {
-                        let detail = format!("{FIELD}: secret {private_key} {problem}");
-                        SourceError::new(Reason::SecretMalformed, detail)
-                    })?;
+                let assertion = jwt::assertion(key.expose(), consumer_key, username, &audience, now())
+                    .map_err(|problem| malformed(FIELD, private_key, &problem.to_string()))?;
                 let body = Flow::Jwt.request(&[("assertion", &assertion)]);
                 Ok((Request::OAuth { flow: Flow::Jwt, body }, self.credentials(username, key.expose(), consumer_key)?))
             }
@@ -154,7 +151,7 @@ impl Login<'_> {
 
     async fn link(&self) -> Result<Link, SourceError> {
         let ca = match &self.ssl.ca {
-            Some(reference) => Some(self.read("sslConfig.caCertificate", reference).await?),
+            Some(reference) => Some(self.certificates("sslConfig.caCertificate", reference).await?),
             None => None,
         };
         let identity = match &self.ssl.identity {
@@ -173,20 +170,24 @@ impl Login<'_> {
         certificate: &SecretRef,
         key: &SecretRef,
     ) -> Result<(SecretValue, SecretValue), SourceError> {
-        const CERTIFICATE: &str = "sslConfig.sslCertificate";
         const KEY: &str = "sslConfig.sslKey";
-        let (chain, private) = (self.read(CERTIFICATE, certificate).await?, self.read(KEY, key).await?);
-        let malformed = |field: &str, reference: &SecretRef, problem: &str| {
-            SourceError::new(Reason::SecretMalformed, format!("{field}: secret {reference} {problem}"))
-        };
-        if !Certificate::from_pem_bundle(chain.expose().as_bytes()).is_ok_and(|chain| !chain.is_empty()) {
-            return Err(malformed(CERTIFICATE, certificate, "holds no PEM certificate"));
-        }
+        let chain = self.certificates("sslConfig.sslCertificate", certificate).await?;
+        let private = self.read(KEY, key).await?;
         match PrivateKeyDer::from_pem_slice(private.expose().as_bytes()) {
             Ok(mut der) => der.zeroize(),
             Err(_none) => return Err(malformed(KEY, key, "holds no PEM private key without a passphrase")),
         }
         Ok((chain, private))
+    }
+
+    /// Certificates, at least one.
+    async fn certificates(&self, field: &str, reference: &SecretRef) -> Result<SecretValue, SourceError> {
+        let pem = self.read(field, reference).await?;
+        if Certificate::from_pem_bundle(pem.expose().as_bytes()).is_ok_and(|certificates| !certificates.is_empty()) {
+            Ok(pem)
+        } else {
+            Err(malformed(field, reference, "holds no PEM certificate"))
+        }
     }
 
     fn open(&self, host: &Host, link: &Link) -> Result<Http, SourceError> {
@@ -229,11 +230,14 @@ impl Login<'_> {
         })?;
         // XML cannot hold them, and no password of Salesforce's has one: it is a line break of whoever stored it.
         if !PEM_FIELDS.contains(&field) && value.expose().chars().any(char::is_control) {
-            let detail = format!("{field}: secret {reference} has a line break or another control character in it");
-            return Err(SourceError::new(Reason::SecretMalformed, detail));
+            return Err(malformed(field, reference, "has a line break or another control character in it"));
         }
         Ok(value)
     }
+}
+
+fn malformed(field: &str, reference: &SecretRef, problem: &str) -> SourceError {
+    SourceError::new(Reason::SecretMalformed, format!("{field}: secret {reference} {problem}"))
 }
 
 /// A session that somebody else has opened. Before its `!` stands the org's id.

@@ -12,6 +12,7 @@ use super::ApiVersion;
 use crate::host::Host;
 
 pub(super) use choice::read;
+pub(super) use given::refuse_arguments;
 
 /// A login.
 #[derive(Debug, Clone, PartialEq, Eq)]

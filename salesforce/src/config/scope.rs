@@ -85,6 +85,12 @@ impl Scope {
         self.names.is_some()
     }
 
+    /// Whether `includeTables` lets any object be in scope.
+    #[must_use]
+    pub fn has_tables(&self) -> bool {
+        self.tables
+    }
+
     /// The objects of a listing that are in scope.
     ///
     /// # Errors

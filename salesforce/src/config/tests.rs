@@ -188,6 +188,10 @@ fn an_existing_session_names_a_host_that_it_may_go_to() {
         assert!(error.field.ends_with("connectionArguments.instance_url"), "{error}");
         assert!(!error.detail.contains(hostile), "{error}");
     }
+    let error = session(json!({"instance": "evil.example"})).unwrap_err();
+    assert!(error.field.ends_with("connectionArguments.instance"), "{error}");
+    let error = session(json!({})).unwrap_err();
+    assert!(error.detail.contains("for an existing session: connectionArguments.instance_url"), "{error}");
 }
 
 #[test]
@@ -231,9 +235,11 @@ fn refresh_tokens_and_key_files_are_refused_with_what_to_use_instead() {
         ("oauth_refresh_token", "JWT bearer"),
         ("privatekey_file", "connectionArguments.privatekey"),
     ] {
-        let (_, field, detail) = refusal(json!({"connectionArguments": {key: "hunter2"}}));
-        assert_eq!(field, format!("connectionArguments.{key}"));
-        assert!(detail.contains(advice) && !detail.contains("hunter2"), "{detail}");
+        for value in ["hunter2", "secret:/hunter2"] {
+            let (_, field, detail) = refusal(json!({"connectionArguments": {key: value}}));
+            assert_eq!(field, format!("connectionArguments.{key}"));
+            assert!(detail.contains(advice) && !detail.contains("hunter2"), "{detail}");
+        }
     }
 }
 

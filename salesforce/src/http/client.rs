@@ -1,5 +1,6 @@
 //! Making a client: whom it trusts, who it is, and through which proxy it goes.
 
+use hybrid_runner_connector::Reason;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, NoProxy, Proxy as Route};
 use zeroize::Zeroizing;
 
@@ -55,7 +56,11 @@ pub(crate) enum Via<'a> {
 /// fit each other.
 pub(super) fn build(connection: &Connection<'_>) -> Result<Client, CallError> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
-        return Err(CallError::NoClient { problem: "no rustls crypto provider is installed", source: None });
+        return Err(CallError::NoClient {
+            reason: Reason::SourceUnreachable,
+            problem: "no TLS client can be made: no rustls crypto provider is installed",
+            source: None,
+        });
     }
     let mut builder = Client::builder()
         .http1_only()
@@ -76,16 +81,20 @@ pub(super) fn build(connection: &Connection<'_>) -> Result<Client, CallError> {
     if let Some(certificate) = connection.identity {
         builder = builder.identity(identity(certificate)?);
     }
-    let problem = match (connection.identity, connection.trust) {
-        (Some(_), _) => {
-            "no TLS client could be built; do sslConfig.sslCertificate and sslConfig.sslKey belong together?"
+    let (reason, problem) = match (connection.identity, connection.trust) {
+        (Some(_), _) => (
+            Reason::SecretMalformed,
+            "no TLS client can be made with sslConfig.sslCertificate and sslConfig.sslKey; see that they belong together",
+        ),
+        (None, Trust::Only(_)) => {
+            (Reason::SourceUnreachable, "no TLS client can be made with the certificates of salesforce.hosts (ca)")
         }
-        (None, Trust::Only(_)) => "no TLS client could be built with the certificates of salesforce.hosts (ca)",
-        (None, Trust::System(_)) => {
-            "no TLS client could be built; are CA certificates installed (package ca-certificates, or SSL_CERT_FILE)?"
-        }
+        (None, Trust::System(_)) => (
+            Reason::SourceUnreachable,
+            "no TLS client can be made; see that CA certificates are installed (package ca-certificates, or SSL_CERT_FILE)",
+        ),
     };
-    builder.build().map_err(|error| CallError::NoClient { problem, source: Some(error) })
+    builder.build().map_err(|error| CallError::NoClient { reason, problem, source: Some(error) })
 }
 
 fn route(builder: ClientBuilder, via: Via<'_>) -> Result<ClientBuilder, CallError> {
@@ -93,6 +102,7 @@ fn route(builder: ClientBuilder, via: Via<'_>) -> Result<ClientBuilder, CallErro
         return Ok(if matches!(via, Via::Direct) { builder.no_proxy() } else { builder });
     };
     let mut route = Route::https(proxy.url().clone()).map_err(|error| CallError::NoClient {
+        reason: Reason::SourceUnreachable,
         problem: "the proxy of the agent's configuration (salesforce.proxy.url) cannot be used",
         source: Some(error),
     })?;
@@ -105,11 +115,13 @@ fn route(builder: ClientBuilder, via: Via<'_>) -> Result<ClientBuilder, CallErro
 fn certificates(pem: &[u8]) -> Result<Vec<Certificate>, CallError> {
     match Certificate::from_pem_bundle(pem) {
         Ok(none) if none.is_empty() => Err(CallError::NoClient {
-            problem: "the CA file given for Salesforce holds no PEM certificate",
+            reason: Reason::SourceUnreachable,
+            problem: "the file of salesforce.hosts (ca) holds no PEM certificate",
             source: None,
         }),
         parsed => parsed.map_err(|error| CallError::NoClient {
-            problem: "the CA certificates given for Salesforce are not PEM certificates",
+            reason: Reason::SourceUnreachable,
+            problem: "the file of salesforce.hosts (ca) holds what is no PEM certificate",
             source: Some(error),
         }),
     }
@@ -122,6 +134,7 @@ fn identity(certificate: ClientCertificate<'_>) -> Result<Identity, CallError> {
     pem.push(b'\n');
     pem.extend_from_slice(key.as_bytes());
     Identity::from_pem(&pem).map_err(|error| CallError::NoClient {
+        reason: Reason::SecretMalformed,
         problem: "sslConfig.sslCertificate and sslConfig.sslKey are no PEM certificate and private key",
         source: Some(error),
     })

@@ -14,8 +14,9 @@ use crate::quota::Spent;
 /// A request failed. The texts hold no URL and nothing of a body but a code.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallError {
-    #[error("no HTTP client: {problem}")]
+    #[error("{problem}")]
     NoClient {
+        reason: Reason,
         problem: &'static str,
         #[source]
         source: Option<reqwest::Error>,
@@ -228,8 +229,8 @@ impl CallError {
     /// The reason in the catalogue.
     pub(crate) fn reason(&self) -> Reason {
         match self {
-            Self::NoClient { .. }
-            | Self::Connect { .. }
+            Self::NoClient { reason, .. } => *reason,
+            Self::Connect { .. }
             | Self::Untrusted { .. }
             | Self::Unidentified { .. }
             | Self::ProxyLogin { .. }

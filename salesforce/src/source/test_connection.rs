@@ -144,7 +144,7 @@ async fn walk(source: &SalesforceSource, extraction: &Extraction, quota: &Arc<Qu
     }
     let object = example.map_or("Account", |object| object.name.as_str());
     taken.step(TOOLING_ACCESS, read_tooling(&mut access, version, object)).await;
-    taken.step(API_LIMITS, read_limits(&mut access, version, &selection)).await;
+    taken.step(API_LIMITS, read_limits(source, &mut access, version, &selection)).await;
     if source.config.scope.has_names() {
         taken.steps.push(done(NAMED_OBJECTS, named(&selection)));
     }
@@ -214,19 +214,19 @@ async fn list(
 ) -> Result<(Selection, Finding), Trouble> {
     let (listing, _today) = discovery::list(access, version).await?;
     let selection = source.config.scope.select(&listing).map_err(refused_late)?;
-    let counts = format!(
-        "{} objects listed: {} in scope, {} filtered, {} of sobjectNames unknown",
-        listing.objects.len(),
-        selection.in_scope.len(),
-        selection.filtered,
-        selection.unknown_names.len(),
-    );
+    let scope = &source.config.scope;
+    let (listed, in_scope) = (listing.objects.len(), selection.in_scope.len());
+    let mut counts = format!("{listed} objects listed: {in_scope} in scope, {} filtered", selection.filtered);
+    if scope.has_names() {
+        counts.push_str(&format!(", {} of sobjectNames unknown", selection.unknown_names.len()));
+    }
     let finding = if selection.in_scope.is_empty() {
-        Err(Trouble {
-            reason: Reason::BadDefinition,
-            message: counts,
-            remediation: "Loosen the filter patterns or correct sobjectNames: they leave nothing to read.".to_owned(),
-        })
+        let remediation = if scope.has_tables() {
+            "Loosen the filter patterns and connectionOptions, or correct sobjectNames: they leave nothing to read."
+        } else {
+            "Set includeTables to true, or leave it out: without tables there is nothing to read."
+        };
+        Err(Trouble { reason: Reason::BadDefinition, message: counts, remediation: remediation.to_owned() })
     } else {
         Ok(counts)
     };
@@ -280,24 +280,33 @@ async fn read_tooling(access: &mut Access<'_>, version: ApiVersion, object: &str
     Ok(((), Ok("EntityDefinition and FieldDefinition can be read".to_owned())))
 }
 
+/// A run is held to its own bounds, which are narrower than the org's.
 async fn read_limits(
+    source: &SalesforceSource,
     access: &mut Access<'_>,
     version: ApiVersion,
     selection: &Selection,
 ) -> Result<((), Finding), Trouble> {
     let path = format!("/services/data/v{version}/limits");
     let answer = discovery::get(access, &path).await.map_err(Refused::into_source_error)?;
-    let Usage { used, max } = Usage::of_limits(&answer.body)
+    let usage = Usage::of_limits(&answer.body)
         .ok_or_else(|| SourceError::new(Reason::SourceProtocol, "the answer has no DailyApiRequests"))?;
-    let remaining = max.saturating_sub(used);
     let needed = quota::needed(selection.in_scope.len());
-    let message = format!("{remaining} of {max} requests are left today; a run needs about {needed}");
-    let finding = if remaining < needed {
+    let run = source.quota();
+    run.learn(usage);
+    let permitted = run.permitted().unwrap_or(u64::MAX);
+    let Usage { used, max } = usage;
+    let left = max.saturating_sub(used);
+    let mut message = format!("{left} of {max} requests are left today; a run needs about {needed}");
+    let finding = if permitted < needed {
+        message.push_str(&format!(" and may make {permitted} (apiBudgetCalls, apiReservePercent)"));
         Err(Trouble {
             reason: Reason::SourceThrottled,
             message,
-            remediation: "Run later, narrow the filters, or raise the org's limit (Setup, Company Information)."
-                .to_owned(),
+            remediation:
+                "Run later, narrow the filters, change these options, or raise the org's limit (Setup, Company \
+                          Information)."
+                    .to_owned(),
         })
     } else {
         Ok(message)
@@ -346,7 +355,9 @@ fn next_step(reason: Reason) -> &'static str {
         Reason::SecretStoreUnreachable => {
             "See that the secret store answers, and test again; nothing was sent to Salesforce."
         }
-        Reason::SecretMalformed => "Store the value again, without a line end; nothing was sent to Salesforce.",
+        Reason::SecretMalformed => {
+            "Store the value again, in the form that the message asks for; nothing was sent to Salesforce."
+        }
         Reason::AuthFailed => {
             "Correct the credentials before the next try: each rejected login counts towards a lock-out of the user."
         }

@@ -47,10 +47,22 @@ async fn the_share_of_others_is_not_touched() {
     assert!(case.org.requests().api_calls <= 10);
     // With another share the run goes through, and says what is left.
     case.connection.push_str("\nconnectionOptions: {apiReservePercent: '5'}");
-    let (report, _) = case.report().await;
+    let (report, sink) = case.report().await;
     assert!(report.complete);
+    assert!(!sink.has_notice("quota_short"));
     let left = report.summary.requests_left.unwrap();
     assert_eq!(left, 100_000 - 79_990 - case.org.requests().api_calls);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_budget_that_is_just_enough_is_not_warned_of() {
+    let mut case = Case::of(30).await;
+    let before = case.org.requests().api_calls;
+    assert!(case.report().await.0.complete);
+    let needed = case.org.requests().api_calls - before;
+    case.connection.push_str(&format!("\nconnectionOptions: {{apiBudgetCalls: '{}'}}", needed + 1));
+    let (report, sink) = case.report().await;
+    assert!(report.complete && !sink.has_notice("quota_short"), "{:?}", sink.notices);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

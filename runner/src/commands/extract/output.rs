@@ -138,7 +138,11 @@ pub(super) struct Written {
     pub(super) tables: u64,
     pub(super) tags: u64,
     pub(super) columns: u64,
+    pub(super) keys: u64,
 }
+
+/// What each key of a table has once.
+const KEYS: [&str; 3] = [r#""constraint":"PRIMARY_KEY""#, r#""constraint":"UNIQUE""#, r#""constraintType":"#];
 
 impl Written {
     fn count(&mut self, entity: &Entity) {
@@ -148,9 +152,13 @@ impl Written {
             && let Some(body) = entity.body()
         {
             self.tables += 1;
-            // Each column has the key once, and inside a string its quotes are escaped.
-            let columns = memmem::find_iter(body, b"\"dataType\":").count();
-            self.columns += u64::try_from(columns).unwrap_or(u64::MAX);
+            // Inside a string the quotes would be escaped.
+            let occurrences = |text: &str| {
+                let found = memmem::find_iter(body, text.as_bytes()).count();
+                u64::try_from(found).unwrap_or(u64::MAX)
+            };
+            self.columns += occurrences(r#""dataType":"#);
+            self.keys += KEYS.iter().map(|key| occurrences(key)).sum::<u64>();
         }
     }
 }
@@ -210,6 +218,16 @@ mod tests {
         let line = "{\"kind\":\"table\",\"fqn\":\"a.\\\"b.c\\\"\",\"entity\":{\"name\":\"x\"}}\n";
         assert_eq!(std::fs::read_to_string(&path).unwrap(), line);
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn columns_and_keys_are_counted_by_what_only_they_have() {
+        let body = br#"{"description":"\"constraint\":\"UNIQUE\"","columns":[{"name":"Id","dataType":"VARCHAR","dataTypeDisplay":"id","constraint":"PRIMARY_KEY"},{"name":"Code","dataType":"VARCHAR","constraint":"UNIQUE"},{"name":"OwnerId","dataType":"VARCHAR","constraint":"NOT_NULL"}],"tableConstraints":[{"constraintType":"FOREIGN_KEY","columns":["OwnerId"]}]}"#;
+        let mut written = Written::default();
+        written.count(&Entity::new("table", "t".to_owned(), Bytes::from_static(body)));
+        written.count(&Entity::new("tag", "c.t".to_owned(), Bytes::from_static(b"{}")));
+        assert_eq!((written.entities, written.tables, written.tags), (2, 1, 1));
+        assert_eq!((written.columns, written.keys), (3, 3));
     }
 
     #[tokio::test]

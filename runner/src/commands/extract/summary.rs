@@ -115,7 +115,7 @@ impl Display {
         for (name, value) in rows {
             table.add_row([name.to_owned(), value]);
         }
-        self.line(&table.to_string());
+        self.line(&table.trim_fmt());
     }
 
     fn line(&self, text: &str) {

@@ -32,13 +32,14 @@ pub(in crate::config) fn read(
     let host = hosts
         .login_host(domain.as_deref().unwrap_or("login"))
         .map_err(|error| refused(connection.error(DOMAIN, error.to_string())))?;
-    let instance = given.instance.as_deref().map(|address| {
+    let instance = given.instance.as_ref().map(|(key, address)| {
         hosts.address_host(address).map_err(|problem| {
+            let scheme = if *key == "instance" { "" } else { "https://" };
             let detail = format!(
-                "{problem}; accepted: an address such as https://acme.my.salesforce.com, or a host that the agent's \
-                 configuration lists (salesforce.hosts)"
+                "{problem}; accepted: an address such as {scheme}acme.my.salesforce.com, or a host that the agent's \
+                 configuration lists (salesforce.hosts), with its port"
             );
-            refused(FieldError::new(format!("{CONNECTION}.{INSTANCE}"), detail))
+            refused(FieldError::new(format!("{CONNECTION}.connectionArguments.{key}"), detail))
         })
     });
     Ok(Logins { given, host, instance: instance.transpose()? })
@@ -155,7 +156,7 @@ fn incomplete(given: &[&'static str], method: Option<Method>) -> DefinitionError
     let rows = ORDER.iter().filter(|(of, _)| match method {
         Some(method) => method == *of,
         // An existing session is for those who ask for it.
-        None => *of != Method::Session,
+        None => *of != Method::Session || given.contains(&SESSION) || given.contains(&INSTANCE),
     });
     let rows: Vec<_> = rows.map(|(of, fields)| format!("for {}: {}", of.name(), missing(fields))).collect();
     let given = if given.is_empty() { "nothing".to_owned() } else { given.join(", ") };

@@ -29,8 +29,8 @@ pub(super) struct Given {
     pub(super) consumer_key: Option<String>,
     pub(super) consumer_secret: Option<SecretRef>,
     pub(super) session: Option<SecretRef>,
-    /// An address with its scheme.
-    pub(super) instance: Option<String>,
+    /// The key that the address stands under, and the address with its scheme.
+    pub(super) instance: Option<(&'static str, String)>,
     pub(super) private_key: Option<SecretRef>,
 }
 
@@ -44,7 +44,6 @@ impl Given {
 
         // The peer hands these to a client library: which keys there are is not written down, so none is unknown.
         let mut arguments = connection.map("connectionArguments").map_err(refused)?.unwrap_or_default();
-        refuse_arguments(&arguments)?;
         let mut take = |path: &'static str| {
             let value = path.split_once('.').and_then(|(_, key)| arguments.remove(key));
             credential::parse(value, || format!("{CONNECTION}.{path}"))
@@ -52,8 +51,8 @@ impl Given {
         let (session, private_key) = (take(SESSION)?.reference(), take(PRIVATE_KEY)?.reference());
         // Of the two the peer's library takes the address.
         let instance = match take_text(&mut arguments, "instance_url")? {
-            Some(address) => Some(address),
-            None => take_text(&mut arguments, "instance")?.map(|host| format!("https://{host}")),
+            Some(address) => Some(("instance_url", address)),
+            None => take_text(&mut arguments, "instance")?.map(|host| ("instance", format!("https://{host}"))),
         };
         without_effect.extend(arguments.keys().map(|key| connection.path_of(&format!("connectionArguments.{key}"))));
         Ok(Self {
@@ -87,8 +86,8 @@ impl Given {
 }
 
 /// Refuses what the peer's client library would take and this connector never will.
-fn refuse_arguments(arguments: &Map<String, Value>) -> Result<(), DefinitionError> {
-    for (key, value) in arguments {
+pub(in crate::config) fn refuse_arguments(connection: &Map<String, Value>) -> Result<(), DefinitionError> {
+    for (key, value) in connection.get("connectionArguments").and_then(Value::as_object).into_iter().flatten() {
         let plain: String = key.to_ascii_lowercase().chars().filter(char::is_ascii_alphanumeric).collect();
         let detail = match plain.as_str() {
             _ if matches!(value, Value::Null) => continue,
