@@ -21,6 +21,7 @@ enum Outcome {
     TooLarge,
     Unusable(&'static str),
     Unreachable,
+    NotOfAFile,
 }
 
 async fn read(directory: &Path, reference: &str) -> Outcome {
@@ -33,9 +34,7 @@ async fn read(directory: &Path, reference: &str) -> Outcome {
         Err(ReadError::TooLarge) => Outcome::TooLarge,
         Err(ReadError::Unusable(problem)) => Outcome::Unusable(problem),
         Err(ReadError::Unreachable(_)) => Outcome::Unreachable,
-        Err(error @ (ReadError::KeyMissing | ReadError::Sealed | ReadError::Throttled)) => {
-            panic!("of a file: {error:?}")
-        }
+        Err(ReadError::KeyMissing | ReadError::Sealed | ReadError::Throttled) => Outcome::NotOfAFile,
     }
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 use tokio::task::JoinSet;
 
@@ -107,7 +108,7 @@ impl Bao {
     }
 }
 
-/// A server that answers all requests alike, with what the request held echoed in the body.
+/// A server that answers all requests alike.
 pub(crate) struct Stub {
     pub(crate) address: String,
     requests: Arc<AtomicUsize>,
@@ -115,7 +116,23 @@ pub(crate) struct Stub {
 }
 
 impl Stub {
+    /// Echoes what it was sent.
     pub(crate) async fn answering(status: &str, headers: &str) -> Self {
+        Self::start(status, headers, None).await
+    }
+
+    /// Kubernetes' TokenReview, the one request that the Kubernetes login makes: every token is the service account's.
+    pub(crate) async fn reviewing(namespace: &str, account: &str, uid: &str) -> Self {
+        let user = serde_json::json!({"username": format!("system:serviceaccount:{namespace}:{account}"), "uid": uid});
+        let review = serde_json::json!({
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenReview",
+            "status": {"authenticated": true, "user": user, "audiences": ["vault"]},
+        });
+        Self::start("201 Created", "Content-Type: application/json\r\n", Some(review.to_string())).await
+    }
+
+    async fn start(status: &str, headers: &str, body: Option<String>) -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let requests = Arc::new(AtomicUsize::new(0));
@@ -126,10 +143,10 @@ impl Stub {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 counter.fetch_add(1, Ordering::SeqCst);
-                let mut request = vec![0; 16 * 1024];
-                let length = stream.read(&mut request).await.unwrap();
-                let echo = serde_json::json!({"errors": [String::from_utf8_lossy(&request[..length])]}).to_string();
-                let answer = format!("{head}Content-Length: {}\r\n\r\n{echo}", echo.len());
+                let request = request(&mut stream).await;
+                let echo = || serde_json::json!({"errors": [request]}).to_string();
+                let body = body.clone().unwrap_or_else(echo);
+                let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
                 stream.write_all(answer.as_bytes()).await.unwrap();
             }
         });
@@ -138,5 +155,23 @@ impl Stub {
 
     pub(crate) fn requests(&self) -> usize {
         self.requests.load(Ordering::SeqCst)
+    }
+}
+
+/// A whole request: an answer to half of one is lost with the connection.
+async fn request(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    let mut part = vec![0; 16 * 1024];
+    loop {
+        let length = stream.read(&mut part).await.unwrap();
+        text.push_str(&String::from_utf8_lossy(&part[..length]));
+        let whole = text.split_once("\r\n\r\n").is_some_and(|(head, body)| {
+            let lower = head.to_lowercase();
+            let length = lower.lines().find_map(|line| line.strip_prefix("content-length: "));
+            body.len() >= length.map_or(0, |length| length.parse().unwrap())
+        });
+        if whole || length == 0 {
+            return text;
+        }
     }
 }

@@ -1,5 +1,12 @@
 //! The vault store against a real OpenBao, which `tools/peers` installs.
 #![cfg(feature = "vault")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test may panic, and says when it is not run"
+)]
 
 mod bao;
 
@@ -7,6 +14,8 @@ use std::fs;
 use std::time::Duration;
 
 use bao::{Bao, Stub};
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hybrid_runner_secrets::{
     KvVersion, ReadError, SecretError, SecretRef, SecretStore, Stores, VaultAuth, VaultSettings, VaultStore,
 };
@@ -186,6 +195,42 @@ async fn a_token_in_a_file_is_read_again() {
     }
     fs::remove_file(folder.path().join("token")).unwrap();
     assert!(matches!(read(&store, "secret:/open/a").await, Err(ReadError::Denied(_))));
+}
+
+#[tokio::test]
+async fn a_pod_logs_in_with_its_service_account() {
+    let Some(bao) = bao::shared("a_pod_logs_in").await else { return };
+    mount(bao, "pod", "2").await;
+    bao.post("pod/data/open/a", json!({"data": {"k": "v"}})).await;
+    let kubernetes = Stub::reviewing("crm", "agent", "7").await;
+    bao.post("sys/auth/pod-login", json!({"type": "kubernetes"})).await;
+    // It wants a certificate, also for a cluster that is asked in the clear.
+    let ca = rcgen::generate_simple_self_signed(["kubernetes".to_owned()]).unwrap().cert.pem();
+    let cluster =
+        json!({"kubernetes_host": kubernetes.address, "disable_local_ca_jwt": true, "kubernetes_ca_cert": ca});
+    bao.post("auth/pod-login/config", cluster).await;
+    let role = json!({
+        "audience": "vault",
+        "bound_service_account_names": "agent",
+        "bound_service_account_namespaces": "crm",
+        "token_policies": "pod",
+    });
+    bao.post("auth/pod-login/role/agent", role).await;
+    let account = json!({"namespace": "crm", "serviceaccount": {"name": "agent", "uid": "7"}});
+    let claims = json!({"iss": "kubernetes/serviceaccount", "aud": ["vault"], "nbf": 1, "iat": 1, "exp": 4_000_000_000_u64, "kubernetes.io": account});
+    let part = |value: &serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let token = format!("{}.{}.{}", part(&json!({"alg": "RS256"})), part(&claims), URL_SAFE_NO_PAD.encode("signature"));
+    let folder = TempDir::new().unwrap();
+    let token_file = folder.path().join("token");
+    fs::write(&token_file, token).unwrap();
+    let login = |role: &str| {
+        let (role, mount) = (role.to_owned(), "pod-login".to_owned());
+        VaultStore::new(settings(bao, VaultAuth::Kubernetes { role, token_file: token_file.clone(), mount }, "pod"))
+    };
+    assert_eq!(read(&login("agent"), "secret:/open/a").await.unwrap(), "v");
+    assert_eq!(kubernetes.requests(), 1);
+    let Err(ReadError::Denied(needs)) = read(&login("other"), "secret:/open/a").await else { panic!("is denied") };
+    assert_eq!(needs, "a login at auth/pod-login/login, which was refused");
 }
 
 #[tokio::test]
