@@ -15,6 +15,7 @@
 //!   stores:
 //!     mounted: { file: { dir: /var/run/secrets/hybrid-runner } }
 //!     environment: { env: { prefix: HYBRID_RUNNER_SECRET_ } }
+//!     vault: { vault: { address: 'https://vault.example:8200', auth: { kubernetes: { role: hybrid-runner } } } }
 //! salesforce:
 //!   use_system_proxy: true
 //!   proxy: { url: 'http://proxy:3128', username: agent, password: 'secret:/proxy/password' }

@@ -50,7 +50,9 @@ where
     // What other crates have to say is asked for by `log.level` only.
     let verbose = EnvFilter::new(format!("{VERBOSE}[run]=debug"))
         .and(filter_fn(|metadata| metadata.target().starts_with("hybrid_runner")));
-    let filter = level.or(verbose);
+    // Vault's client logs each refusal as an error, with what the store answered; ours names it where it is handled.
+    let quiet = filter_fn(|metadata| !["vaultrs", "rustify"].iter().any(|name| metadata.target().starts_with(name)));
+    let filter = level.or(verbose).and(quiet);
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
     Ok(match log.format {
         LogFormat::Text => layer.with_filter(filter).boxed(),

@@ -69,7 +69,7 @@ impl SecretStore for EnvStore {
             Err(VarError::NotPresent) => Err(ReadError::NotFound),
             Err(VarError::NotUnicode(bytes)) => {
                 drop(Zeroizing::new(bytes.into_encoded_bytes()));
-                Err(ReadError::Unusable("is not valid UTF-8"))
+                Err(ReadError::NotText)
             }
         }
     }

@@ -15,7 +15,7 @@ pub enum SecretError {
         /// The names that are configured, comma separated.
         configured: String,
     },
-    /// There is no such secret, or no such key in it.
+    /// There is no such secret.
     #[error("secret {reference} not found in store `{store}`")]
     NotFound {
         /// What was asked for.
@@ -23,9 +23,43 @@ pub enum SecretError {
         /// The store that was asked.
         store: String,
     },
+    /// The secret is there, and the key behind `#` is not in it.
+    #[error("secret {reference} in store `{store}` has no such key")]
+    KeyMissing {
+        /// What was asked for.
+        reference: SecretRef,
+        /// The store that was asked.
+        store: String,
+    },
     /// The store refused the read.
-    #[error("reading secret {reference} from store `{store}` is not permitted")]
+    #[error("reading secret {reference} from store `{store}` is not permitted; it needs {needs}")]
     Denied {
+        /// What was asked for.
+        reference: SecretRef,
+        /// The store that was asked.
+        store: String,
+        /// The permission that is missing, such as `read on secret/data/a/b`.
+        needs: String,
+    },
+    /// The value has no bytes.
+    #[error("secret {reference} in store `{store}` is empty")]
+    Empty {
+        /// What was asked for.
+        reference: SecretRef,
+        /// The store that was asked.
+        store: String,
+    },
+    /// The value has more than [`crate::SecretValue::MAX`] bytes.
+    #[error("secret {reference} in store `{store}` is longer than 64 KiB")]
+    TooLarge {
+        /// What was asked for.
+        reference: SecretRef,
+        /// The store that was asked.
+        store: String,
+    },
+    /// The value is no text in UTF-8.
+    #[error("secret {reference} in store `{store}` is not text in UTF-8")]
+    NotText {
         /// What was asked for.
         reference: SecretRef,
         /// The store that was asked.
@@ -38,8 +72,24 @@ pub enum SecretError {
         reference: SecretRef,
         /// The store that was asked.
         store: String,
-        /// What is wrong with it, such as `is empty`; never its content.
+        /// What is wrong with it, such as `is not a regular file`; never its content.
         problem: &'static str,
+    },
+    /// The store is sealed: it needs its keys before it reads anything. May succeed later.
+    #[error("store `{store}` is sealed; unseal it to read secret {reference}")]
+    Sealed {
+        /// What was asked for.
+        reference: SecretRef,
+        /// The store that was asked.
+        store: String,
+    },
+    /// The store asks for fewer requests. May succeed later.
+    #[error("store `{store}` answers fewer requests than are sent (throttled), among them secret {reference}")]
+    Throttled {
+        /// What was asked for.
+        reference: SecretRef,
+        /// The store that was asked.
+        store: String,
     },
     /// The store could not be reached or did not answer in time. May succeed later.
     #[error("store `{store}` could not be reached for secret {reference}")]

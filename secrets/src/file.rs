@@ -65,7 +65,7 @@ fn read_below(directory: &Path, file: &Path) -> Result<SecretValue, ReadError> {
     let mut buffer = Zeroizing::new(vec![0; READ_LIMIT]);
     let filled = fill(&mut file, &mut buffer).map_err(reason)?;
     let text = buffer.get(..filled).unwrap_or_default();
-    let text = str::from_utf8(text).ok().ok_or(ReadError::Unusable("is not valid UTF-8"))?;
+    let text = str::from_utf8(text).ok().ok_or(ReadError::NotText)?;
     let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
     Ok(SecretValue::new(text.to_owned()))
 }
@@ -77,7 +77,7 @@ fn check(metadata: &fs::Metadata) -> Result<(), ReadError> {
     if usize::try_from(metadata.len()).is_ok_and(|length| length < READ_LIMIT) {
         return Ok(());
     }
-    Err(ReadError::Unusable("is longer than 64 KiB"))
+    Err(ReadError::TooLarge)
 }
 
 fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
@@ -96,7 +96,9 @@ fn fill(file: &mut File, buffer: &mut [u8]) -> io::Result<usize> {
 fn reason(error: io::Error) -> ReadError {
     match error.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => ReadError::NotFound,
-        io::ErrorKind::PermissionDenied => ReadError::Denied,
+        io::ErrorKind::PermissionDenied => {
+            ReadError::Denied("read permission on its file, and search on the directories above".to_owned())
+        }
         _ => ReadError::Unreachable(error.into()),
     }
 }

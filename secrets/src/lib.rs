@@ -12,6 +12,8 @@ mod reference;
 mod spec;
 mod stores;
 mod value;
+#[cfg(feature = "vault")]
+mod vault;
 
 pub use env::EnvStore;
 pub use error::SecretError;
@@ -21,3 +23,5 @@ pub use reference::{MalformedReference, SecretPath, SecretRef};
 pub use spec::{StoreSpec, UnknownStoreSpec};
 pub use stores::{ReadError, SecretStore, Stores};
 pub use value::SecretValue;
+#[cfg(feature = "vault")]
+pub use vault::{KvVersion, VaultAuth, VaultSettings, VaultSettingsError, VaultStore};

@@ -5,17 +5,26 @@ use std::path::PathBuf;
 use std::str::FromStr;
 
 use crate::{EnvStore, FileStore, Stores};
+#[cfg(feature = "vault")]
+use crate::{VaultSettings, VaultSettingsError, VaultStore};
 
-/// A store as `--secrets` names it: `file:DIR`, `env` or `env:PREFIX`.
+/// A store as `--secrets` names it: `file:DIR`, `env`, `env:PREFIX` or `vault`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoreSpec {
     /// A [`FileStore`].
     File(PathBuf),
     /// An [`EnvStore`] with a prefix.
     Env(String),
+    /// A [`VaultStore`]; as a text, the one of the variables `VAULT_ADDR`, `VAULT_TOKEN`, `VAULT_NAMESPACE`,
+    /// `VAULT_CACERT`.
+    #[cfg(feature = "vault")]
+    Vault(Box<VaultSettings>),
 }
 
 /// What the text of a [`StoreSpec`] has to be.
+#[cfg(feature = "vault")]
+const AVAILABLE: &str = "available now: file:DIR, env[:PREFIX], vault";
+#[cfg(not(feature = "vault"))]
 const AVAILABLE: &str = "available now: file:DIR, env[:PREFIX]";
 
 /// A text names no store that this version has.
@@ -30,6 +39,17 @@ pub enum UnknownStoreSpec {
     /// `env:` with something that no variable's name begins with.
     #[error("the prefix of `env` is not accepted; write env or env:PREFIX, with letters, digits and _ in PREFIX")]
     BadPrefix,
+    /// `vault` with something behind it.
+    #[error("`vault` is set by VAULT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE and VAULT_CACERT; write vault alone")]
+    #[cfg(feature = "vault")]
+    VaultArgument,
+    /// A variable of Vault's is not accepted.
+    #[error("{} {}", .0.field, .0.problem)]
+    #[cfg(feature = "vault")]
+    Vault(VaultSettingsError),
+    /// It was left out when this program was built.
+    #[error("`{0}` was left out of this build of hybrid-runner; {AVAILABLE}")]
+    NotBuilt(&'static str),
     /// It is unknown.
     #[error("is not a store of secrets; {AVAILABLE}")]
     Unknown,
@@ -50,12 +70,27 @@ impl FromStr for StoreSpec {
             // An empty prefix would make every variable readable by whoever writes references.
             ("env", Some(prefix)) if is_prefix(prefix) => Ok(Self::Env(prefix.to_owned())),
             ("env", Some(_)) => Err(UnknownStoreSpec::BadPrefix),
-            ("vault", _) => Err(UnknownStoreSpec::Later("vault")),
+            #[cfg(feature = "vault")]
+            ("vault", None) => vault(),
+            #[cfg(feature = "vault")]
+            ("vault", Some(_)) => Err(UnknownStoreSpec::VaultArgument),
+            #[cfg(not(feature = "vault"))]
+            ("vault", _) => Err(UnknownStoreSpec::NotBuilt("vault")),
             ("aws", _) => Err(UnknownStoreSpec::Later("aws")),
             ("kubernetes", _) => Err(UnknownStoreSpec::Later("kubernetes")),
             _ => Err(UnknownStoreSpec::Unknown),
         }
     }
+}
+
+#[cfg(feature = "vault")]
+fn vault() -> Result<StoreSpec, UnknownStoreSpec> {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "these variables are the store's configuration, as every client's of it"
+    )]
+    let settings = VaultSettings::from_variables(|name| std::env::var(name).ok());
+    settings.map(|settings| StoreSpec::Vault(Box::new(settings))).map_err(UnknownStoreSpec::Vault)
 }
 
 fn is_prefix(text: &str) -> bool {
@@ -68,6 +103,8 @@ impl fmt::Display for StoreSpec {
             Self::File(directory) => write!(f, "file:{}", directory.display()),
             Self::Env(prefix) if prefix == EnvStore::DEFAULT_PREFIX => f.write_str("env"),
             Self::Env(prefix) => write!(f, "env:{prefix}"),
+            #[cfg(feature = "vault")]
+            Self::Vault(_) => f.write_str("vault"),
         }
     }
 }
@@ -79,6 +116,8 @@ impl Stores {
         match spec {
             StoreSpec::File(directory) => self.with(name, FileStore::new(directory)),
             StoreSpec::Env(prefix) => self.with(name, EnvStore::new(prefix)),
+            #[cfg(feature = "vault")]
+            StoreSpec::Vault(settings) => self.with(name, VaultStore::new(*settings)),
         }
     }
 }
@@ -87,7 +126,7 @@ impl Stores {
 mod tests {
     use std::path::PathBuf;
 
-    use super::{StoreSpec, UnknownStoreSpec};
+    use super::{AVAILABLE, StoreSpec, UnknownStoreSpec};
     use crate::EnvStore;
 
     #[test]
@@ -106,13 +145,13 @@ mod tests {
 
     #[test]
     fn later_and_unknown_stores_are_refused_with_what_is_available() {
-        for text in ["vault", "aws", "kubernetes", "vault:secret", "gcp", "", "FILE:/x", "secret:/a"] {
+        for text in ["aws", "kubernetes", "gcp", "", "FILE:/x", "secret:/a"] {
             let error = text.parse::<StoreSpec>().unwrap_err().to_string();
-            assert!(error.ends_with("available now: file:DIR, env[:PREFIX]"), "{error}");
+            assert!(error.ends_with(AVAILABLE), "{error}");
         }
         assert_eq!(
-            "vault".parse::<StoreSpec>().unwrap_err().to_string(),
-            "`vault` comes with a later version of hybrid-runner; available now: file:DIR, env[:PREFIX]"
+            "aws".parse::<StoreSpec>().unwrap_err().to_string(),
+            format!("`aws` comes with a later version of hybrid-runner; {AVAILABLE}")
         );
     }
 

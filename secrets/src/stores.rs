@@ -23,12 +23,22 @@ pub trait SecretStore: fmt::Debug + Send + Sync {
 /// Why a [`SecretStore`] has no value.
 #[derive(Debug)]
 pub enum ReadError {
-    /// No such entry or key.
+    /// No such entry.
     NotFound,
-    /// The store refused.
-    Denied,
-    /// The value cannot be used; what is wrong with it, such as `is empty`.
+    /// The entry has no such key.
+    KeyMissing,
+    /// The store refused; the permission that is missing, such as `read on secret/data/a/b`.
+    Denied(String),
+    /// The value is no text in UTF-8.
+    NotText,
+    /// The value has more than [`SecretValue::MAX`] bytes.
+    TooLarge,
+    /// The value cannot be used otherwise; what is wrong with it, such as `is not a regular file`.
     Unusable(&'static str),
+    /// The store is sealed.
+    Sealed,
+    /// The store asks for fewer requests.
+    Throttled,
     /// No answer.
     Unreachable(Box<dyn std::error::Error + Send + Sync>),
 }
@@ -68,20 +78,26 @@ impl Stores {
         };
         let read = tokio::time::timeout(Self::READ_TIMEOUT, store.read(reference.path())).await;
         let (reference, store) = (reference.clone(), name.to_owned());
-        let problem = match read {
-            Ok(Ok(value)) => match unusable(&value) {
-                None => return Ok(value),
-                Some(problem) => problem,
+        let error = match read {
+            Ok(Ok(value)) => match value.expose().len() {
+                0 => return Err(SecretError::Empty { reference, store }),
+                1..=SecretValue::MAX => return Ok(value),
+                _ => return Err(SecretError::TooLarge { reference, store }),
             },
-            Ok(Err(ReadError::Unusable(problem))) => problem,
-            Ok(Err(ReadError::NotFound)) => return Err(SecretError::NotFound { reference, store }),
-            Ok(Err(ReadError::Denied)) => return Err(SecretError::Denied { reference, store }),
-            Ok(Err(ReadError::Unreachable(cause))) => {
-                return Err(SecretError::Unreachable { reference, store, cause });
-            }
-            Err(elapsed) => return Err(SecretError::Unreachable { reference, store, cause: elapsed.into() }),
+            Ok(Err(error)) => error,
+            Err(elapsed) => ReadError::Unreachable(elapsed.into()),
         };
-        Err(SecretError::Unusable { reference, store, problem })
+        Err(match error {
+            ReadError::NotFound => SecretError::NotFound { reference, store },
+            ReadError::KeyMissing => SecretError::KeyMissing { reference, store },
+            ReadError::Denied(needs) => SecretError::Denied { reference, store, needs },
+            ReadError::NotText => SecretError::NotText { reference, store },
+            ReadError::TooLarge => SecretError::TooLarge { reference, store },
+            ReadError::Unusable(problem) => SecretError::Unusable { reference, store, problem },
+            ReadError::Sealed => SecretError::Sealed { reference, store },
+            ReadError::Throttled => SecretError::Throttled { reference, store },
+            ReadError::Unreachable(cause) => SecretError::Unreachable { reference, store, cause },
+        })
     }
 
     fn names(&self) -> String {
@@ -90,13 +106,5 @@ impl Stores {
         } else {
             self.named.keys().cloned().collect::<Vec<_>>().join(", ")
         }
-    }
-}
-
-fn unusable(value: &SecretValue) -> Option<&'static str> {
-    match value.expose().len() {
-        0 => Some("is empty"),
-        1..=SecretValue::MAX => None,
-        _ => Some("is longer than 64 KiB"),
     }
 }

@@ -17,8 +17,11 @@ enum Outcome {
     Value(String),
     NotFound,
     Denied,
+    NotText,
+    TooLarge,
     Unusable(&'static str),
     Unreachable,
+    NotOfAFile,
 }
 
 async fn read(directory: &Path, reference: &str) -> Outcome {
@@ -26,9 +29,12 @@ async fn read(directory: &Path, reference: &str) -> Outcome {
     match FileStore::new(directory).read(reference.path()).await {
         Ok(value) => Outcome::Value(value.expose().to_owned()),
         Err(ReadError::NotFound) => Outcome::NotFound,
-        Err(ReadError::Denied) => Outcome::Denied,
+        Err(ReadError::Denied(_)) => Outcome::Denied,
+        Err(ReadError::NotText) => Outcome::NotText,
+        Err(ReadError::TooLarge) => Outcome::TooLarge,
         Err(ReadError::Unusable(problem)) => Outcome::Unusable(problem),
         Err(ReadError::Unreachable(_)) => Outcome::Unreachable,
+        Err(ReadError::KeyMissing | ReadError::Sealed | ReadError::Throttled) => Outcome::NotOfAFile,
     }
 }
 
@@ -152,7 +158,7 @@ async fn values_above_64_kib_are_refused() {
     ]);
     assert_eq!(read(directory.path(), "secret:/full").await, value(&full));
     assert_eq!(read(directory.path(), "secret:/newline").await, value(&full));
-    assert_eq!(read(directory.path(), "secret:/longer").await, Outcome::Unusable("is longer than 64 KiB"));
+    assert_eq!(read(directory.path(), "secret:/longer").await, Outcome::TooLarge);
 
     fs::write(directory.path().join("one"), format!("{full}x")).unwrap();
     let stores = Stores::default().with_spec("file", StoreSpec::File(directory.path().to_owned()));
@@ -161,13 +167,13 @@ async fn values_above_64_kib_are_refused() {
 
     // A sparse file: the size is looked at before a byte is read.
     fs::File::create(directory.path().join("huge")).unwrap().set_len(1 << 40).unwrap();
-    assert_eq!(read(directory.path(), "secret:/huge").await, Outcome::Unusable("is longer than 64 KiB"));
+    assert_eq!(read(directory.path(), "secret:/huge").await, Outcome::TooLarge);
 }
 
 #[tokio::test]
 async fn what_is_not_utf_8_is_refused() {
     let directory = directory_with(&[("a", b"\xff\xfe")]);
-    assert_eq!(read(directory.path(), "secret:/a").await, Outcome::Unusable("is not valid UTF-8"));
+    assert_eq!(read(directory.path(), "secret:/a").await, Outcome::NotText);
 }
 
 #[tokio::test]

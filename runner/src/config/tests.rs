@@ -41,6 +41,16 @@ secrets:
   stores:
     mounted: { file: { dir: secrets } }
     environment: { env: {} }
+    vault:
+      vault:
+        address: https://vault.example:8200
+        namespace: team-a
+        mount: team/kv
+        prefix: hybrid-runner
+        kv_version: 2
+        ca: ca.pem
+        auth:
+          approle: { role_id: agent, secret_id_file: secret-id, mount: approle }
 salesforce:
   use_system_proxy: false
   proxy: { url: 'http://proxy:3128', username: agent, password: 'secret:/proxy/password' }
@@ -228,4 +238,31 @@ fn what_is_printed_of_a_configuration_holds_no_secret() {
     let token = Identity::Token(Arc::new(SecretValue::new("hunter2".to_owned())));
     let printed = format!("{config:?} {token:?}");
     assert!(!printed.contains("hunter2") && !printed.contains("104, 117"), "{printed}");
+}
+
+#[cfg(feature = "vault")]
+#[test]
+fn a_vault_store_has_an_address_and_one_login() {
+    let vault = |keys: &str| load(&format!("secrets: {{stores: {{v: {{vault: {{{keys}}}}}}}}}"));
+    let address = "address: 'https://vault:8200'";
+    for good in ["", "auth: {token_file: t}", "auth: {kubernetes: {role: agent}}"] {
+        assert!(vault(&format!("{address}, {good}")).unwrap().has_stores);
+    }
+    for (keys, refused) in [
+        ("mount: kv".to_owned(), ".address: is missing"),
+        ("address: 'http://vault:8200'".to_owned(), ".address: is plain HTTP to another machine"),
+        ("address: 'https://u:hunter2@vault:8200'".to_owned(), ".address: has more than a host and a port"),
+        (format!("{address}, mount: 'a/../b'"), ".mount: is not a path"),
+        (format!("{address}, kv_version: 3"), ".kv_version: found a number; accepted: a number from 1 to 2"),
+        (format!("{address}, ca: none.pem"), "read the configuration "),
+        (format!("{address}, auth: {{approle: {{role_id: r}}}}"), ".auth.approle.secret_id_file: is missing"),
+        (format!("{address}, auth: {{kubernetes: {{token_file: t}}}}"), ".auth.kubernetes.role: is missing"),
+        (format!("{address}, auth: {{kubernetes: {{role: r, mount: '..'}}}}"), ".auth.kubernetes.mount: is not a path"),
+        (format!("{address}, auth: {{token_file: t, approle: {{}}}}"), ".auth: is one login"),
+        (format!("{address}, token: hunter2"), ".token: is not a known key"),
+    ] {
+        let text = vault(&keys).unwrap_err().to_string();
+        let at = if refused.starts_with('.') { format!("secrets.stores.v.vault{refused}") } else { refused.to_owned() };
+        assert!(text.starts_with(&at) && !text.contains("hunter2"), "{text}");
+    }
 }

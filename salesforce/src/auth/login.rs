@@ -220,11 +220,17 @@ impl Login<'_> {
     async fn read(&self, field: &str, reference: &SecretRef) -> Result<SecretValue, SourceError> {
         let value = self.secrets.read(reference).await.map_err(|error| {
             let reason = match &error {
-                SecretError::UnknownStore { .. } | SecretError::NotFound { .. } | SecretError::Denied { .. } => {
-                    Reason::SecretUnavailable
+                SecretError::UnknownStore { .. }
+                | SecretError::NotFound { .. }
+                | SecretError::KeyMissing { .. }
+                | SecretError::Denied { .. } => Reason::SecretUnavailable,
+                SecretError::Empty { .. }
+                | SecretError::TooLarge { .. }
+                | SecretError::NotText { .. }
+                | SecretError::Unusable { .. } => Reason::SecretMalformed,
+                SecretError::Sealed { .. } | SecretError::Throttled { .. } | SecretError::Unreachable { .. } => {
+                    Reason::SecretStoreUnreachable
                 }
-                SecretError::Unusable { .. } => Reason::SecretMalformed,
-                SecretError::Unreachable { .. } => Reason::SecretStoreUnreachable,
             };
             SourceError::caused(reason, format!("{field}: {error}"), error)
         })?;

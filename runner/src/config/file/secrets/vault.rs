@@ -1,0 +1,147 @@
+//! `secrets.stores.NAME.vault`
+
+use std::path::{Path, PathBuf};
+
+use hybrid_runner_secrets::StoreSpec;
+#[cfg(feature = "vault")]
+use hybrid_runner_secrets::{KvVersion, VaultAuth, VaultSettings};
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::super::super::{ConfigError, schema};
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(feature = "vault"), expect(dead_code, reason = "the keys are known also where they are refused"))]
+pub(super) struct VaultFile {
+    /// `https://host:port` of the server; `http://` only on this machine.
+    address: Option<String>,
+    /// The namespace, such as `team-a/prod`.
+    namespace: Option<String>,
+    /// The KV mount that is read; `secret` when absent.
+    mount: Option<String>,
+    /// What stands before each path: `secret:/a` is the entry `prefix/a`.
+    prefix: Option<String>,
+    /// The version of the mount; the server is asked when absent.
+    #[schemars(range(min = 1, max = 2))]
+    kv_version: Option<u8>,
+    /// PEM file with the only certificates that vouch for the server; the system's roots when absent.
+    ca: Option<PathBuf>,
+    /// One way to log in; the token of the variable `VAULT_TOKEN` when absent.
+    auth: AuthFile,
+}
+
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+#[cfg_attr(not(feature = "vault"), expect(dead_code, reason = "the keys are known also where they are refused"))]
+struct AuthFile {
+    /// File with a token, read again for each secret.
+    token_file: Option<PathBuf>,
+    /// A role and its secret.
+    #[schemars(with = "AppRoleFile")]
+    approle: Option<AppRoleFile>,
+    /// The service account of the pod.
+    #[schemars(with = "KubernetesFile")]
+    kubernetes: Option<KubernetesFile>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "vault"), expect(dead_code, reason = "the keys are known also where they are refused"))]
+struct AppRoleFile {
+    /// The role's id.
+    role_id: Option<String>,
+    /// File with the secret id, read again for each login.
+    secret_id_file: Option<PathBuf>,
+    /// Where the method is mounted; `approle` when absent.
+    mount: Option<String>,
+}
+
+#[derive(Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[cfg_attr(not(feature = "vault"), expect(dead_code, reason = "the keys are known also where they are refused"))]
+struct KubernetesFile {
+    /// The role at the server.
+    role: Option<String>,
+    /// File with the pod's token, read again for each login; the one that Kubernetes mounts when absent.
+    token_file: Option<PathBuf>,
+    /// Where the method is mounted; `kubernetes` when absent.
+    mount: Option<String>,
+}
+
+#[cfg(not(feature = "vault"))]
+impl VaultFile {
+    #[expect(clippy::needless_pass_by_value, clippy::unused_self, reason = "as where the feature is")]
+    pub(super) fn parse(self, path: &str, _directory: &Path) -> Result<StoreSpec, ConfigError> {
+        Err(ConfigError::field(path, "was left out of this build of hybrid-runner (feature `vault`)"))
+    }
+}
+
+#[cfg(feature = "vault")]
+impl VaultFile {
+    pub(super) fn parse(self, path: &str, directory: &Path) -> Result<StoreSpec, ConfigError> {
+        let refused = |error: hybrid_runner_secrets::VaultSettingsError| {
+            ConfigError::field(schema::join(path, error.field), error.problem)
+        };
+        let auth = self.auth.parse(&schema::join(path, "auth"), directory)?;
+        let address = self.address.ok_or_else(|| missing(path, "address"))?;
+        let mut settings = VaultSettings::new(&address, auth).map_err(refused)?;
+        if let Some(namespace) = self.namespace {
+            settings = settings.with_namespace(&namespace).map_err(refused)?;
+        }
+        if let Some(mount) = self.mount {
+            settings = settings.with_mount(&mount).map_err(refused)?;
+        }
+        if let Some(prefix) = self.prefix {
+            settings = settings.with_prefix(&prefix).map_err(refused)?;
+        }
+        if let Some(version) = self.kv_version {
+            settings = settings.with_kv_version(if version == 1 { KvVersion::V1 } else { KvVersion::V2 });
+        }
+        if let Some(ca) = self.ca {
+            let ca = directory.join(ca);
+            settings = settings.with_ca(std::fs::read(&ca).map_err(|source| ConfigError::Read { path: ca, source })?);
+        }
+        Ok(StoreSpec::Vault(Box::new(settings)))
+    }
+}
+
+#[cfg(feature = "vault")]
+impl AuthFile {
+    fn parse(self, path: &str, directory: &Path) -> Result<VaultAuth, ConfigError> {
+        match (self.token_file, self.approle, self.kubernetes) {
+            (None, None, None) => Ok(VaultAuth::TokenVariable),
+            (Some(file), None, None) => Ok(VaultAuth::TokenFile(directory.join(file))),
+            (None, Some(approle), None) => {
+                let path = schema::join(path, "approle");
+                Ok(VaultAuth::AppRole {
+                    role_id: approle.role_id.ok_or_else(|| missing(&path, "role_id"))?,
+                    secret_id_file: directory
+                        .join(approle.secret_id_file.ok_or_else(|| missing(&path, "secret_id_file"))?),
+                    mount: auth_mount(approle.mount, VaultAuth::APPROLE, &path)?,
+                })
+            }
+            (None, None, Some(kubernetes)) => {
+                let path = schema::join(path, "kubernetes");
+                let token_file = kubernetes.token_file.unwrap_or_else(|| PathBuf::from(VaultAuth::SERVICE_ACCOUNT));
+                Ok(VaultAuth::Kubernetes {
+                    role: kubernetes.role.ok_or_else(|| missing(&path, "role"))?,
+                    token_file: directory.join(token_file),
+                    mount: auth_mount(kubernetes.mount, VaultAuth::KUBERNETES, &path)?,
+                })
+            }
+            _ => Err(ConfigError::field(path, "is one login; accepted: one of token_file, approle and kubernetes")),
+        }
+    }
+}
+
+#[cfg(feature = "vault")]
+fn auth_mount(mount: Option<String>, default: &str, path: &str) -> Result<String, ConfigError> {
+    let Some(mount) = mount else { return Ok(default.to_owned()) };
+    VaultAuth::mount(&mount).map_err(|error| ConfigError::field(schema::join(path, error.field), error.problem))
+}
+
+#[cfg(feature = "vault")]
+fn missing(path: &str, key: &str) -> ConfigError {
+    ConfigError::field(schema::join(path, key), "is missing")
+}

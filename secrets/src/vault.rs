@@ -1,0 +1,130 @@
+//! Secrets in HashiCorp Vault and OpenBao, KV 1 and 2.
+
+mod client;
+mod entry;
+mod session;
+mod settings;
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+
+use async_trait::async_trait;
+use vaultrs::client::VaultClient;
+use vaultrs::error::ClientError;
+
+use crate::{ReadError, SecretPath, SecretStore, SecretValue};
+use client::Api;
+use entry::{Entry, Mount};
+use session::Session;
+pub use settings::{KvVersion, VaultAuth, VaultSettings, VaultSettingsError};
+
+/// Reads `secret:/a/b#key` from the entry `a/b` of one mount; without `#key` the entry's only key, else `value`.
+///
+/// The token of a login is kept and used for all reads; entries are kept nowhere.
+pub struct VaultStore {
+    settings: VaultSettings,
+    /// Made at the first read: it needs the process's crypto provider.
+    api: OnceLock<Api>,
+    session: Session,
+    /// What the server said of the mount, asked once.
+    version: OnceLock<KvVersion>,
+}
+
+impl VaultStore {
+    /// A store at the place that the settings describe. Nothing is sent before the first read.
+    #[must_use]
+    pub fn new(settings: VaultSettings) -> Self {
+        let session = Session::new(settings.auth.clone());
+        Self { settings, api: OnceLock::new(), session, version: OnceLock::new() }
+    }
+
+    fn api(&self) -> Result<&Api, ReadError> {
+        if let Some(api) = self.api.get() {
+            return Ok(api);
+        }
+        let api = Api::new(&self.settings)?;
+        Ok(self.api.get_or_init(|| api))
+    }
+
+    async fn entry(&self, client: &VaultClient, path: &str) -> Result<Entry, Refusal> {
+        let version = self.version(client).await?;
+        let mount = self.settings.mount.as_str();
+        let (read, asked) = match version {
+            KvVersion::V1 => (vaultrs::kv1::get(client, mount, path).await, format!("{mount}/{path}")),
+            KvVersion::V2 => (vaultrs::kv2::read(client, mount, path).await, format!("{mount}/data/{path}")),
+        };
+        match read {
+            Ok(entry) => Ok(entry),
+            Err(error) => Err(Refusal::of(client, error, || format!("read on {asked}")).await),
+        }
+    }
+
+    async fn version(&self, client: &VaultClient) -> Result<KvVersion, Refusal> {
+        if let Some(version) = self.settings.kv_version.or_else(|| self.version.get().copied()) {
+            return Ok(version);
+        }
+        let mount = &self.settings.mount;
+        match Mount::of(client, mount).await {
+            Ok(found) => {
+                let unusable = ReadError::Unusable("is in a mount that is no KV store; set the mount of one");
+                let version = found.version().ok_or(Refusal::Other(unusable))?;
+                Ok(*self.version.get_or_init(|| version))
+            }
+            Err(error) => {
+                let needs = || format!("any capability below {mount}/, if that mount exists (or set kv_version)");
+                Err(Refusal::of(client, error, needs).await)
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl SecretStore for VaultStore {
+    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError> {
+        let api = self.api()?;
+        let place =
+            self.settings.prefix.iter().chain(path.segments()).map(String::as_str).collect::<Vec<_>>().join("/");
+        let before = self.session.current();
+        let token = self.session.token(api, None).await?;
+        let entry = match self.entry(&api.client(&token.value), &place).await {
+            // 403 is also the answer to a token that was revoked or has run out; not to one that is new.
+            Err(Refusal::Denied(denied)) if before.is_some_and(|before| Arc::ptr_eq(&before, &token)) => {
+                let next = self.session.token(api, Some(&token)).await?;
+                if next.value == token.value {
+                    return Err(denied);
+                }
+                self.entry(&api.client(&next.value), &place).await
+            }
+            other => other,
+        };
+        entry.map_err(Refusal::into_error)?.value(path.key())
+    }
+}
+
+/// What is configured; the token is left out.
+impl fmt::Debug for VaultStore {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VaultStore").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+/// Why a request has no answer: 403 apart, after which another token may have one.
+enum Refusal {
+    Denied(ReadError),
+    Other(ReadError),
+}
+
+impl Refusal {
+    async fn of(client: &VaultClient, error: ClientError, needs: impl FnOnce() -> String) -> Self {
+        match client::status(&error) {
+            Some(403) => Self::Denied(ReadError::Denied(needs())),
+            _ => Self::Other(client::read_error(client, error).await),
+        }
+    }
+
+    fn into_error(self) -> ReadError {
+        match self {
+            Self::Denied(error) | Self::Other(error) => error,
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! The client: ours inside vaultrs', which would follow redirects, read variables and trust what they say.
+
+use std::time::Duration;
+
+use rustify::clients::reqwest::Client as Transport;
+use rustify::errors::ClientError as TransportError;
+use vaultrs::api::EndpointMiddleware;
+use vaultrs::client::{VaultClient, VaultClientSettings};
+use vaultrs::error::ClientError;
+use vaultrs::sys::ServerStatus;
+
+use super::VaultSettings;
+use crate::ReadError;
+
+/// How long a connection may take to be made.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one request may take; a read with its login is bounded by [`crate::Stores::READ_TIMEOUT`].
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The server and the way to it.
+pub(super) struct Api {
+    http: reqwest::Client,
+    settings: VaultSettings,
+}
+
+impl Api {
+    pub(super) fn new(settings: &VaultSettings) -> Result<Self, ReadError> {
+        Ok(Self { http: http(settings)?, settings: settings.clone() })
+    }
+
+    /// A client that shows a token; with an empty one it shows none.
+    pub(super) fn client(&self, token: &str) -> VaultClient {
+        let VaultSettings { address, namespace, .. } = &self.settings;
+        VaultClient {
+            http: Transport::new(address.as_str(), self.http.clone()),
+            middle: EndpointMiddleware {
+                token: token.to_owned(),
+                version: "v1".to_owned(),
+                wrap: None,
+                namespace: namespace.clone(),
+            },
+            // Nothing of it is used but by vaultrs' own constructor; each field is given, so that no variable counts.
+            settings: VaultClientSettings {
+                address: address.clone(),
+                ca_certs: Vec::new(),
+                identity: None,
+                timeout: None,
+                token: String::new(),
+                verify: true,
+                version: 1,
+                wrapping: false,
+                namespace: None,
+                proxy: None,
+            },
+        }
+    }
+}
+
+fn http(settings: &VaultSettings) -> Result<reqwest::Client, ReadError> {
+    if rustls::crypto::CryptoProvider::get_default().is_none() {
+        return Err(unreachable("no rustls crypto provider is installed"));
+    }
+    let mut builder = reqwest::Client::builder()
+        .http1_only()
+        // reqwest takes a token that is no header of its own along to another host.
+        .redirect(reqwest::redirect::Policy::none())
+        .referer(false)
+        .no_proxy()
+        .no_gzip()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .timeout(REQUEST_TIMEOUT)
+        .user_agent(concat!("hybrid-runner/", env!("CARGO_PKG_VERSION")));
+    let is_tls = settings.address.scheme() == "https";
+    if let Some(pem) = &settings.ca {
+        let certificates = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
+        builder =
+            builder.tls_certs_only(certificates.ok_or_else(|| unreachable("its CA file holds no PEM certificate"))?);
+    } else if !is_tls {
+        // A machine without any authority's certificate can still be asked in the clear.
+        builder = builder.tls_certs_only(Vec::new());
+    }
+    builder.build().map_err(|error| ReadError::Unreachable(error.into()))
+}
+
+/// The status that the server answered, when it refused.
+pub(super) fn status(error: &ClientError) -> Option<u16> {
+    match error {
+        ClientError::APIError { code, .. }
+        | ClientError::RestClientError { source: TransportError::ServerResponseError { code, .. } } => Some(*code),
+        _ => None,
+    }
+}
+
+/// What an error means other than that something is not permitted. Its text is left behind: it can hold an answer.
+pub(super) async fn read_error(client: &VaultClient, error: ClientError) -> ReadError {
+    match status(&error) {
+        Some(404) => ReadError::NotFound,
+        Some(429) => ReadError::Throttled,
+        Some(503) if matches!(vaultrs::sys::status(client).await, Ok(ServerStatus::SEALED)) => ReadError::Sealed,
+        Some(status @ 300..=399) => unreachable(&format!(
+            "it answered {status}, a redirect, which is never followed; set the address of the active node or of a load balancer"
+        )),
+        Some(status) => unreachable(&format!("it answered with status {status}")),
+        None => match error {
+            ClientError::RestClientError {
+                source: TransportError::RequestError { source, .. } | TransportError::ResponseError { source },
+            } => ReadError::Unreachable(source.into()),
+            _ => unreachable("it answered what Vault does not"),
+        },
+    }
+}
+
+pub(super) fn unreachable(problem: &str) -> ReadError {
+    ReadError::Unreachable(problem.into())
+}
