@@ -11,6 +11,8 @@ pub struct Progress {
     objects_failed: AtomicU64,
     requests: AtomicU64,
     bytes_received: AtomicU64,
+    /// One more than there are; 0 while it is not known.
+    requests_left: AtomicU64,
 }
 
 /// The stages of a run, in order.
@@ -44,6 +46,8 @@ pub struct ProgressSnapshot {
     pub requests: u64,
     /// Bytes received from it, as on the wire.
     pub bytes_received: u64,
+    /// Requests that the source still permits today; `None` while it has not said.
+    pub requests_left: Option<u64>,
 }
 
 impl Progress {
@@ -83,6 +87,11 @@ impl Progress {
         self.objects_failed.store(0, Relaxed);
     }
 
+    /// The source says how many requests it still permits today.
+    pub fn set_requests_left(&self, requests: u64) {
+        self.requests_left.store(requests.saturating_add(1), Relaxed);
+    }
+
     /// The counters now.
     #[must_use]
     pub fn snapshot(&self) -> ProgressSnapshot {
@@ -99,6 +108,7 @@ impl Progress {
             objects_failed: self.objects_failed.load(Relaxed),
             requests: self.requests.load(Relaxed),
             bytes_received: self.bytes_received.load(Relaxed),
+            requests_left: self.requests_left.load(Relaxed).checked_sub(1),
         }
     }
 }

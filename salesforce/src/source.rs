@@ -93,6 +93,9 @@ impl Source for SalesforceSource {
         let mut access = Access::open(self.login(&extraction, &quota)).await?;
         let newest = discovery::newest_version(&mut access).await?;
         let version = self.config.api_version.unwrap_or(newest);
+        if version > newest {
+            return Err(SourceError::new(Reason::BadDefinition, discovery::too_new(version, newest)));
+        }
         sink.notice(info("login_succeeded", format!("{}, API version {version}", access.description())));
 
         progress.enter(Stage::List);
@@ -124,7 +127,11 @@ impl Source for SalesforceSource {
         let annotator = Annotator::new(wants, newest, &selection.in_scope, place.done);
         let shared = Shared { version, mapper, objects: selection.in_scope, context, today };
         let reading = Reading::new(shared, known, annotator, place, self.concurrency(), Arc::clone(&quota));
-        let tally = Box::pin(reading.run(&mut access, progress, sink)).await?;
+        let read = Box::pin(reading.run(&mut access, progress, sink)).await;
+        if let Some(left) = quota.left() {
+            progress.set_requests_left(left);
+        }
+        let tally = read?;
 
         progress.enter(Stage::Flush);
         self.report(&extraction, &listing, tally, filtered, &quota)

@@ -163,6 +163,7 @@ fn throttled(error: &SourceError, written: Written, seen: ProgressSnapshot, disp
         keys,
         requests: seen.requests,
         bytes_received: seen.bytes_received,
+        requests_left: seen.requests_left,
         ..Summary::default()
     };
     Some(Report { complete: false, failures: Vec::new(), gone: Vec::new(), advice: vec![advice], summary })

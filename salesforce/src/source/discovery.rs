@@ -32,6 +32,14 @@ pub(super) async fn newest_version(access: &mut Access<'_>) -> Result<ApiVersion
     }
 }
 
+/// What is wrong with a version that is set and that the org does not offer.
+pub(super) fn too_new(version: ApiVersion, newest: ApiVersion) -> String {
+    format!(
+        "salesforceApiVersion is {version}, and the org offers {newest} and older: set one of them, or leave it out to use \
+         the newest"
+    )
+}
+
 fn newest(answer: &[u8]) -> Option<ApiVersion> {
     #[derive(Deserialize)]
     struct Offered {

@@ -26,6 +26,7 @@ fn ended_early(one: &Extraction, output: &Output) {
     for part in ["stopped early: SOURCE_THROTTLED", &written, "requests left today"] {
         assert!(output.stderr.contains(part), "{part}: {output:?}");
     }
+    assert!(!output.stderr.contains("not known"), "{output:?}");
 }
 
 /// The org's limit is reached as soon as so many calls of a kind, and one more of any kind, were sent.
