@@ -47,6 +47,10 @@ const MAX_USELESS: u32 = 12;
 /// How often an object whose call gets no useful answer is asked for alone.
 const TRIES_ALONE: u32 = 2;
 
+/// Drafts are finished of so many objects from the one that is next: enough for every core, and no more, because a table
+/// is larger than its draft.
+const FINISHED_AHEAD: usize = 100;
+
 /// Drafts that are finished by one job: some milliseconds of work.
 const FINISHED_TOGETHER: usize = 16;
 
@@ -162,7 +166,9 @@ impl Reading {
         self.recall(progress);
         loop {
             self.collect(progress);
-            self.emit(sink).await?;
+            while self.emit(sink).await? {
+                self.collect(progress);
+            }
             self.begin(access.session());
             let Some(joined) = self.jobs.join_next().await else { break };
             let done = joined.map_err(|panicked| {
@@ -333,7 +339,8 @@ impl Reading {
                 Err(failure) => self.settle(index, Err(failure), progress),
             }
         }
-        while let Some((index, described, annotations)) = self.parts.take_joined() {
+        let before = self.place.done + FINISHED_AHEAD;
+        while let Some((index, described, annotations)) = self.parts.take_joined(before) {
             match described {
                 Described::Drafted { draft, stamp } => {
                     self.unfinished.push(Unfinished { index, draft, stamp, annotations });
@@ -396,40 +403,38 @@ impl Reading {
         self.ready.insert(index, table);
     }
 
-    /// Emits what is known of the objects that are next, a batch at a time; before the first of them, what tables refer
-    /// to.
-    async fn emit(&mut self, sink: &mut dyn EntitySink) -> Result<(), SourceError> {
-        let Some(mapping) = self.mapping.as_ref().filter(|_| !self.is_done()) else { return Ok(()) };
+    /// Emits what is known of the objects that are next, at most a batch; before the first of them, what tables refer to.
+    /// False when there is nothing.
+    async fn emit(&mut self, sink: &mut dyn EntitySink) -> Result<bool, SourceError> {
+        let Some(mapping) = self.mapping.as_ref().filter(|_| !self.is_done()) else { return Ok(false) };
         if self.place.meet(mapping.digest)? {
             let parents = self.shared.mapper.parents(&mapping.vocabulary);
             let parents = parents.map_err(|error| SourceError::new(error.reason(), error.to_string()))?;
             sink.emit(parents, self.place.checkpoint()).await.map_err(closed)?;
         }
-        loop {
-            let mut tables = Vec::new();
-            while tables.len() < MAX_PARTS
-                && let Some(table) = self.ready.remove(&self.place.done)
-            {
-                match table {
-                    Ok(finished) => {
-                        self.ready_columns -= finished.held_columns();
-                        self.tally.columns += finished.columns;
-                        self.tally.keys += finished.keys;
-                        tables.push(finished.entity);
-                    }
-                    Err(failure) => {
-                        self.place.failed.push((self.place.done, failure.reason));
-                        self.report(self.place.done, failure);
-                    }
+        let (before, mut tables) = (self.place.done, Vec::new());
+        while tables.len() < MAX_PARTS
+            && let Some(table) = self.ready.remove(&self.place.done)
+        {
+            match table {
+                Ok(finished) => {
+                    self.ready_columns -= finished.held_columns();
+                    self.tally.columns += finished.columns;
+                    self.tally.keys += finished.keys;
+                    tables.push(finished.entity);
                 }
-                self.place.done += 1;
+                Err(failure) => {
+                    self.place.failed.push((self.place.done, failure.reason));
+                    self.report(self.place.done, failure);
+                }
             }
-            // A failure alone needs no checkpoint: without it the object is asked for again.
-            if tables.is_empty() {
-                return Ok(());
-            }
+            self.place.done += 1;
+        }
+        // A failure alone needs no checkpoint: without it the object is asked for again.
+        if !tables.is_empty() {
             sink.emit(tables, self.place.checkpoint()).await.map_err(closed)?;
         }
+        Ok(self.place.done > before)
     }
 
     fn report(&mut self, index: usize, failure: ObjectFailure) {

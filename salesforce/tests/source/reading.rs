@@ -331,7 +331,10 @@ async fn an_api_version_that_the_org_does_not_offer_is_named() {
     case.connection.push_str("\nsalesforceApiVersion: '99.0'");
     let error = case.error().await;
     assert_eq!(error.reason, Reason::BadDefinition);
-    assert!(error.detail.contains("salesforceApiVersion is 99.0") && error.detail.contains("67.0 and older"), "{error}");
+    assert!(
+        error.detail.contains("salesforceApiVersion is 99.0") && error.detail.contains("67.0 and older"),
+        "{error}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

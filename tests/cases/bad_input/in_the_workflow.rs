@@ -112,8 +112,10 @@ async fn a_store_that_is_not_there_is_named_before_anything_is_sent() {
         command.args(["--secrets", store, "--out", "out.jsonl", "--config", "config.yaml"]);
         command
     };
-    let error = one.refusal_of(with("vault")).await;
+    let error = one.refusal_of(with("cupboard")).await;
     assert!(error.contains("--secrets") && error.contains("file:DIR"), "{error}");
+    let error = one.refusal_of(with("vault")).await;
+    assert!(error.contains("--secrets") && error.contains("VAULT_ADDR"), "{error}");
     // It may come later, as a mounted folder does: that is a failure, not bad input.
     let output = output(with("file:nowhere")).await;
     assert_eq!((output.code(), one.org.requests().total), (1, 0), "{output:?}");

@@ -1,6 +1,6 @@
 //! What is there of objects that are not settled: a describe, annotations, or both.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hybrid_runner_connector::Entity;
 
@@ -37,8 +37,10 @@ pub(super) struct Finished {
 #[derive(Default)]
 pub(super) struct Parts {
     open: BTreeMap<usize, Part>,
-    /// Objects of which both parts are there.
-    joined: Vec<usize>,
+    /// Objects of which a draft and annotations are there.
+    drafted: BTreeSet<usize>,
+    /// Objects of which annotations are there, and that their describe is not modified.
+    kept: Vec<usize>,
     fields: u64,
 }
 
@@ -57,30 +59,42 @@ impl Parts {
     pub(super) fn describe(&mut self, index: usize, described: Described) {
         self.fields += described.fields();
         let part = self.open.entry(index).or_default();
-        if part.annotations.is_some() {
-            self.joined.push(index);
-        }
         self.fields -= part.described.replace(described).map_or(0, |earlier| earlier.fields());
+        self.join(index);
     }
 
     pub(super) fn annotate(&mut self, index: usize, annotations: Annotations) {
-        let part = self.open.entry(index).or_default();
-        if part.described.is_some() {
-            self.joined.push(index);
-        }
-        part.annotations = Some(annotations);
+        self.open.entry(index).or_default().annotations = Some(annotations);
+        self.join(index);
     }
 
-    /// Takes an object of which both parts are there.
-    pub(super) fn take_joined(&mut self) -> Option<(usize, Described, Annotations)> {
-        while let Some(index) = self.joined.pop() {
+    fn join(&mut self, index: usize) {
+        match self.open.get(&index) {
+            Some(Part { described: Some(Described::Drafted { .. }), annotations: Some(_) }) => {
+                self.drafted.insert(index);
+            }
+            Some(Part { described: Some(Described::NotModified), annotations: Some(_) }) => self.kept.push(index),
+            _ => {}
+        }
+    }
+
+    /// Takes an object of which both parts are there: any that is not modified, or the first draft, if it is `before`
+    /// that number. A table is three times its draft, so none is made long before its turn.
+    pub(super) fn take_joined(&mut self, before: usize) -> Option<(usize, Described, Annotations)> {
+        loop {
+            let index = match self.kept.pop() {
+                Some(kept) => kept,
+                None => {
+                    self.drafted.first().filter(|index| **index < before)?;
+                    self.drafted.pop_first()?
+                }
+            };
             if let Some(Part { described: Some(described), annotations: Some(annotations) }) = self.open.remove(&index)
             {
                 self.fields -= described.fields();
                 return Some((index, described, annotations));
             }
         }
-        None
     }
 
     /// Drops what is there of an object.
