@@ -8,11 +8,12 @@ use hybrid_runner_secrets::{KvVersion, VaultAuth, VaultSettings};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::super::super::{ConfigError, schema};
+use super::super::super::ConfigError;
+#[cfg(feature = "vault")]
+use super::super::super::schema;
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[cfg_attr(not(feature = "vault"), expect(dead_code, reason = "the keys are known also where they are refused"))]
 pub(super) struct VaultFile {
     /// `https://host:port` of the server; `http://` only on this machine.
     address: Option<String>,
@@ -33,7 +34,6 @@ pub(super) struct VaultFile {
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[cfg_attr(not(feature = "vault"), expect(dead_code, reason = "the keys are known also where they are refused"))]
 struct AuthFile {
     /// File with a token, read again for each secret.
     token_file: Option<PathBuf>,
