@@ -3,6 +3,8 @@
 
 use std::collections::BTreeMap;
 
+use crate::digest::Digest;
+
 /// What is known about one object beyond its describe.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Annotations {
@@ -46,11 +48,11 @@ impl Annotations {
     /// A digest: equal for equal annotations.
     #[must_use]
     pub fn digest(&self) -> [u8; 16] {
-        let mut hasher = blake3::Hasher::new();
-        let mut put = |text: Option<&str>| {
-            // The length first, so that no two lists of texts are one.
-            let length = text.map_or(u64::MAX, |text| u64::try_from(text.len()).unwrap_or(u64::MAX));
-            hasher.update(&length.to_be_bytes()).update(text.unwrap_or_default().as_bytes());
+        let mut digest = Digest::default();
+        let mut put = |text: Option<&str>| match text {
+            Some(text) => digest.text(text),
+            // The length of no text.
+            None => digest.bytes(&u64::MAX.to_be_bytes()),
         };
         put(self.description.as_deref());
         put(self.records.map(|records| records.to_string()).as_deref());
@@ -63,8 +65,7 @@ impl Annotations {
             compliance.iter().for_each(|group| put(Some(group)));
             put(None);
         }
-        let whole: [u8; 32] = hasher.finalize().into();
-        whole.first_chunk().copied().unwrap_or_default()
+        digest.finish()
     }
 }
 

@@ -25,6 +25,7 @@ mod auth;
 mod composite;
 pub mod config;
 pub mod describe;
+mod digest;
 #[cfg(fuzzing)]
 #[doc(hidden)]
 pub mod fuzzing;

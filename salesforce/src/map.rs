@@ -36,6 +36,7 @@ use self::tags::Tags;
 use crate::annotations::{Annotations, Vocabulary};
 use crate::config::Selection;
 use crate::describe::Describe;
+use crate::digest::Digest;
 use crate::listing::ListedObject;
 use crate::naming::{Naming, SCHEMA};
 
@@ -133,13 +134,13 @@ impl Mapper {
         let mut in_scope: Vec<&str> = self.in_scope.values().map(AsRef::as_ref).collect();
         in_scope.sort_unstable();
         let tags = Tags::new(self.has_tags, vocabulary);
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(&[Self::VERSION]).update(&counted(in_scope.len()).to_be_bytes());
+        let mut digest = Digest::default();
+        digest.bytes(&[Self::VERSION]);
+        digest.bytes(&counted(in_scope.len()).to_be_bytes());
         for text in [self.naming.schema_fqn(), &self.instance_host].into_iter().chain(in_scope).chain(tags.fqns()) {
-            // The length first, so that no two lists of texts are one.
-            hasher.update(&counted(text.len()).to_be_bytes()).update(text.as_bytes());
+            digest.text(text);
         }
-        first_half(hasher.finalize().into())
+        digest.finish()
     }
 
     /// What the tables refer to: the service, the database and the schema, as far as the filters let them through; then,
@@ -234,13 +235,11 @@ fn written(request: &impl Serialize, about: usize) -> Result<Vec<u8>, MapError> 
 /// The same request with its `sourceHash`, which is the last key of a request: appended, because writing a request a
 /// second time costs as much as mapping it.
 fn hashed(body: &[u8]) -> Bytes {
-    let hash = u128::from_be_bytes(first_half(blake3::hash(body).into()));
+    let mut digest = Digest::default();
+    digest.bytes(body);
+    let hash = u128::from_be_bytes(digest.finish());
     let open = body.strip_suffix(b"}").unwrap_or(body);
     Bytes::from([open, format!(",\"sourceHash\":\"{hash:032x}\"}}").as_bytes()].concat())
-}
-
-fn first_half(hash: [u8; 32]) -> [u8; 16] {
-    hash.first_chunk().copied().unwrap_or_default()
 }
 
 fn counted(number: usize) -> u64 {

@@ -6,6 +6,7 @@ use hybrid_runner_openmetadata::entity::Kind;
 use super::memo::Memo;
 use crate::annotations::Vocabulary;
 use crate::config::{ApiVersion, Config, Selection};
+use crate::digest::Digest;
 use crate::listing::Listing;
 use crate::map::Mapper;
 use crate::naming::Naming;
@@ -32,23 +33,18 @@ pub(super) fn context(
     listing: &Listing,
     selection: &Selection,
 ) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    // The length first, so that no two lists of texts are one.
-    let mut put = |text: &str| {
-        let length = u64::try_from(text.len()).unwrap_or(u64::MAX);
-        hasher.update(&length.to_be_bytes()).update(text.as_bytes());
-    };
+    let mut digest = Digest::default();
     let options = &config.options;
-    put(&format!("{version} {} {}", options.field_owners, options.record_counts));
-    put(identity);
+    digest.text(&format!("{version} {} {}", options.field_owners, options.record_counts));
+    digest.text(identity);
     for object in listing.objects.iter().filter(|object| !object.custom) {
-        put(object.label.as_deref().unwrap_or_default());
+        digest.text(object.label.as_deref().unwrap_or_default());
     }
-    put("in scope");
-    selection.in_scope.iter().for_each(|object| put(&object.name));
+    digest.text("in scope");
+    selection.in_scope.iter().for_each(|object| digest.text(&object.name));
     // The vocabulary is not known yet; what depends on it is compared with the annotations.
-    hasher.update(&mapper.digest(&Vocabulary::default()));
-    first_half(&hasher.finalize())
+    digest.bytes(&mapper.digest(&Vocabulary::default()));
+    digest.finish()
 }
 
 /// What is known of each object in scope, in order.
@@ -72,9 +68,4 @@ pub(super) fn of(
 
 fn table<'a>(baseline: &'a Baseline, fqn: &str) -> Option<&'a hybrid_runner_connector::Committed> {
     baseline.0.get(fqn).filter(|committed| committed.kind == Kind::Table.as_str())
-}
-
-/// 128 bits are enough to tell two contexts apart.
-pub(super) fn first_half(hash: &blake3::Hash) -> [u8; 16] {
-    hash.as_bytes().first_chunk().copied().unwrap_or_default()
 }

@@ -105,7 +105,6 @@ pub(super) struct Reading {
     fresh: usize,
     again: VecDeque<Batch>,
     parts: Parts,
-    unfinished: Vec<Unfinished>,
     /// By number: what is known and not emitted.
     ready: BTreeMap<usize, Result<Finished, ObjectFailure>>,
     /// Columns in the bodies of `ready`.
@@ -143,7 +142,6 @@ impl Reading {
             fresh: place.done,
             again: VecDeque::new(),
             parts: Parts::default(),
-            unfinished: Vec::new(),
             ready: BTreeMap::new(),
             ready_columns: 0,
             useless: 0,
@@ -340,17 +338,18 @@ impl Reading {
             }
         }
         let before = self.place.done + FINISHED_AHEAD;
+        let mut unfinished = Vec::new();
         while let Some((index, described, annotations)) = self.parts.take_joined(before) {
             match described {
                 Described::Drafted { draft, stamp } => {
-                    self.unfinished.push(Unfinished { index, draft, stamp, annotations });
+                    unfinished.push(Unfinished { index, draft, stamp, annotations });
                 }
                 Described::NotModified => self.keep_or_read_again(index, annotations, mapping.digest, progress),
             }
         }
-        while !self.unfinished.is_empty() {
-            let rest = self.unfinished.split_off(self.unfinished.len().min(FINISHED_TOGETHER));
-            let drafts = std::mem::replace(&mut self.unfinished, rest);
+        while !unfinished.is_empty() {
+            let rest = unfinished.split_off(unfinished.len().min(FINISHED_TOGETHER));
+            let drafts = std::mem::replace(&mut unfinished, rest);
             self.spawn(jobs::finish(Arc::clone(&self.shared), Arc::clone(&mapping), drafts));
         }
         self.mapping = Some(mapping);

@@ -25,6 +25,7 @@ use tokio::time::{Instant, timeout_at};
 use super::discovery::{self, Refused};
 use super::{SalesforceSource, refused_late};
 use crate::auth::Access;
+use crate::composite::is_api_name;
 use crate::config::{ApiVersion, Selection};
 use crate::describe::Describe;
 use crate::http::{CallError, InBrackets};
@@ -138,7 +139,7 @@ async fn walk(source: &SalesforceSource, extraction: &Extraction, quota: &Arc<Qu
     let mut access = taken.step(LOGIN, log_in(source, extraction, quota)).await?;
     let version = taken.step(API_VERSION, choose(source, &mut access)).await?;
     let selection = taken.step(LIST_OBJECTS, list(source, &mut access, version)).await?;
-    let example = selection.in_scope.iter().find(|object| is_plain(&object.name));
+    let example = selection.in_scope.iter().find(|object| is_api_name(&object.name));
     if let Some(object) = example {
         taken.step(DESCRIBE_OBJECT, describe(source, &mut access, version, &selection, object)).await;
     }
@@ -335,11 +336,6 @@ fn named(selection: &Selection) -> Finding {
         remediation: "Check the spelling (API names, such as Invoice__c) and that the user may read these objects."
             .to_owned(),
     })
-}
-
-/// Whether a name can stand in a path and in a query as it is. Every name of Salesforce's can.
-fn is_plain(name: &str) -> bool {
-    !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 /// What to do next. The message says what is wrong and what to change, so that this does not.

@@ -4,11 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use hybrid_runner_connector::Entity;
 
+use super::super::count;
 use super::super::memo::Memo;
-use super::super::{count, known};
 use super::{Mapping, Shared};
 use crate::annotations::Annotations;
 use crate::composite::ObjectFailure;
+use crate::digest::Digest;
 use crate::map::{Draft, Mapped};
 
 /// What a describe came to.
@@ -147,9 +148,10 @@ impl Unfinished {
 
 /// Of everything in a table that is not from its describe; `mapping` is [`crate::map::Mapper::digest`].
 pub(super) fn digest(annotations: &Annotations, mapping: [u8; 16]) -> [u8; 16] {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update(&annotations.digest()).update(&mapping);
-    known::first_half(&hasher.finalize())
+    let mut digest = Digest::default();
+    digest.bytes(&annotations.digest());
+    digest.bytes(&mapping);
+    digest.finish()
 }
 
 fn figure<T: TryInto<u32>>(figure: T) -> u32 {
