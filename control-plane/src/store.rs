@@ -32,7 +32,7 @@ pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use types::{
     Definition, Deletions, Ending, Fault, Figures, Granted, Lease, LeaseId, Listed, NewDefinition, Run, RunId,
-    RunState, ScheduleText, Summary, Token, Verdict, Writer,
+    RunState, ScheduleText, Summary, Token, UnreadableSecret, Verdict, Writer,
 };
 
 /// Events kept of one run; more are dropped (they are best effort on the wire as well).

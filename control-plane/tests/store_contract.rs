@@ -17,7 +17,7 @@ use control_plane::digest;
 use control_plane::store::{
     Applied, Batch, Content, Deletions, Ending, EnqueueError, Eof, Event, Failure, Fault, Granted, LeaseId, Listed,
     MAX_EVENTS, MemoryStore, NewDefinition, Record, Refusal, Run, RunId, RunState, ScheduleText, SqliteStore, Store,
-    Summary, Token, Verdict, WriteError, Writer,
+    Summary, Token, UnreadableSecret, Verdict, WriteError, Writer,
 };
 use jiff::Timestamp;
 
@@ -256,6 +256,12 @@ contract! {
             accepted,
             reason: (!accepted).then(|| "BAD_DEFINITION".to_owned()),
             detail: None,
+            unreadable_secrets: vec![UnreadableSecret {
+                field: "password".to_owned(),
+                reference: "secret:/crm/password".to_owned(),
+                reason: "SECRET_UNAVAILABLE".to_owned(),
+                detail: "not found".to_owned(),
+            }],
         };
         store.put_verdict(verdict(false)).await.unwrap();
         store.put_verdict(verdict(true)).await.unwrap();

@@ -205,8 +205,8 @@ impl From<Step> for TestStep {
 /// What the agent wants said. A command of a session that is over is dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// The answer to a definition: accepted, or why not.
-    Answer { pipeline: String, version: u64, refused: Option<(Reason, String)> },
+    /// The answer to a definition.
+    Answer { pipeline: String, version: u64, verdict: Verdict },
     /// So many runs can be taken now.
     Offer { slots: u32 },
     /// Gives a lease back.
@@ -215,6 +215,24 @@ pub(crate) enum Command {
     Report(Report),
     /// The answer to a connection test of this session.
     Tested { request_id: String, steps: Vec<TestStep> },
+}
+
+/// What the agent thinks of a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It can be run. What of its references could not be read just now is no reason not to.
+    Accepted { unreadable: Vec<UnreadableSecret> },
+    /// It cannot, and what to change.
+    Refused(Reason, String),
+}
+
+/// A reference that does not resolve now, as the control plane may know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnreadableSecret {
+    pub(crate) field: String,
+    pub(crate) reference: String,
+    pub(crate) reason: Reason,
+    pub(crate) detail: String,
 }
 
 /// A lease given back.

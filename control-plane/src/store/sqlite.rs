@@ -41,10 +41,11 @@ const PAGE_SIZE: u32 = 8 * 1024;
 const CHECKPOINT_PAGES: &str = "4096";
 
 /// The schema, a file a version, in order.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_initial.sql"),
     include_str!("../../migrations/0002_memos.sql"),
     include_str!("../../migrations/0003_connection_test.sql"),
+    include_str!("../../migrations/0004_unreadable_secrets.sql"),
 ];
 
 /// A [`Store`] in a SQLite file.
