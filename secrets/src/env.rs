@@ -5,7 +5,7 @@ use std::env::{self, VarError};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::{ReadError, SecretPath, SecretStore, SecretValue};
+use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
 
 /// Reads secrets from the environment of this process.
 #[derive(Debug, Clone)]
@@ -58,14 +58,14 @@ impl Default for EnvStore {
 
 #[async_trait]
 impl SecretStore for EnvStore {
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError> {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         if path.key().is_some() {
             return Err(ReadError::Unusable("is a variable, which has no keys; leave `#` and what follows it out"));
         }
         let variable = self.variable(path)?;
         #[expect(clippy::disallowed_methods, reason = "the environment is the store here")]
         match env::var(variable) {
-            Ok(value) => Ok(SecretValue::new(value)),
+            Ok(value) => Ok(SecretValue::new(value).into()),
             Err(VarError::NotPresent) => Err(ReadError::NotFound),
             Err(VarError::NotUnicode(bytes)) => {
                 drop(Zeroizing::new(bytes.into_encoded_bytes()));
@@ -107,7 +107,7 @@ mod tests {
     async fn an_existing_variable_is_read_and_a_missing_one_is_not_found() {
         let store = EnvStore::verbatim();
         let path: SecretRef = "secret:/CARGO_PKG_NAME".parse().unwrap();
-        assert_eq!(store.read(path.path()).await.ok().unwrap().expose(), "hybrid-runner-secrets");
+        assert_eq!(store.read(path.path()).await.unwrap().value.expose(), "hybrid-runner-secrets");
         let missing: SecretRef = "secret:/no-such-variable".parse().unwrap();
         assert!(matches!(store.read(missing.path()).await, Err(ReadError::NotFound)));
         assert!(matches!(EnvStore::default().read(missing.path()).await, Err(ReadError::NotFound)));

@@ -17,7 +17,30 @@ pub trait SecretStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// What went wrong, without the reference: [`Stores`] adds it.
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError>;
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError>;
+}
+
+/// What a [`SecretStore`] read.
+pub struct Read {
+    /// The value.
+    pub value: SecretValue,
+    /// Which version of it this is, for people, such as `version 3, created 2026-01-31T08:30:00Z`; `None`: the store
+    /// knows none.
+    pub version: Option<String>,
+}
+
+impl From<SecretValue> for Read {
+    /// A value without a version.
+    fn from(value: SecretValue) -> Self {
+        Self { value, version: None }
+    }
+}
+
+/// The value is left out.
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read").field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 /// Why a [`SecretStore`] has no value.
@@ -68,6 +91,14 @@ impl Stores {
     /// # Errors
     /// See [`SecretError`]. A reference is never used as a value.
     pub async fn read(&self, reference: &SecretRef) -> Result<SecretValue, SecretError> {
+        Ok(self.read_with_version(reference).await?.value)
+    }
+
+    /// Reads the value that a reference names, and which version of it that is.
+    ///
+    /// # Errors
+    /// See [`SecretError`].
+    pub async fn read_with_version(&self, reference: &SecretRef) -> Result<Read, SecretError> {
         let name = reference.store().or(self.default.as_deref()).unwrap_or("default");
         let Some(store) = self.named.get(name) else {
             return Err(SecretError::UnknownStore {
@@ -79,9 +110,9 @@ impl Stores {
         let read = tokio::time::timeout(Self::READ_TIMEOUT, store.read(reference.path())).await;
         let (reference, store) = (reference.clone(), name.to_owned());
         let error = match read {
-            Ok(Ok(value)) => match value.expose().len() {
+            Ok(Ok(read)) => match read.value.expose().len() {
                 0 => return Err(SecretError::Empty { reference, store }),
-                1..=SecretValue::MAX => return Ok(value),
+                1..=SecretValue::MAX => return Ok(read),
                 _ => return Err(SecretError::TooLarge { reference, store }),
             },
             Ok(Err(error)) => error,
