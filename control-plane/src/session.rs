@@ -340,6 +340,7 @@ fn revocation(run: Option<&Run>, token: &Token) -> Option<Reason> {
     let because = |reason: Reason| run.reason.as_deref() == Some(reason_name(reason));
     match run.state {
         RunState::Cancelled if because(Reason::LeaseRevoked) => Some(Reason::LeaseRevoked),
+        RunState::Cancelled if because(Reason::Cancelled) => Some(Reason::Cancelled),
         RunState::Queued | RunState::Failed if because(Reason::AgentLost) => Some(Reason::LeaseExpired),
         RunState::Failed if because(Reason::RunDeadline) => Some(Reason::RunDeadline),
         _ => None,

@@ -152,6 +152,14 @@ pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
+    /// Ends a run that is not final, because an operator wants it: nothing of it becomes current, its lease ends, what was
+    /// staged is dropped. Returns the state that it was in, a final one if it had ended before; `None` when there is no
+    /// such run.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    async fn cancel(&self, run_id: RunId, now: Timestamp) -> Result<Option<RunState>, StoreError>;
+
     /// As [`Store::release`], by the control plane, if the lease was not renewed since `lease` was read.
     ///
     /// # Errors

@@ -83,6 +83,7 @@ impl Reason {
     pub(crate) const LEASE_EXPIRED: Self = Self("LEASE_EXPIRED");
     pub(crate) const LEASE_REVOKED: Self = Self("LEASE_REVOKED");
     pub(crate) const OUT_OF_ORDER: Self = Self("OUT_OF_ORDER");
+    pub(crate) const CANCELLED: Self = Self("CANCELLED");
     pub(crate) const DRAINING: Self = Self("DRAINING");
     pub(crate) const RUN_DEADLINE: Self = Self("RUN_DEADLINE");
     pub(crate) const BUSY: Self = Self("BUSY");

@@ -22,8 +22,8 @@ use sqlx::{Connection as _, Sqlite, SqlitePool, Transaction};
 
 use super::{
     Applied, BaselineEntry, Batch, Definition, Ending, EnqueueError, EntityBody, EntityRow, Eof, Event, Failure, Fault,
-    Figures, Granted, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, Store, StoreError, Token,
-    Verdict, WriteError, Writer,
+    Figures, Granted, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, RunState, Store, StoreError,
+    Token, Verdict, WriteError, Writer,
 };
 
 /// How long a transaction waits for one of another process. Theirs are a few rows.
@@ -227,6 +227,10 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         transaction!(self, "release a lease", |db| runs::release(db, writer, ending, reason, detail, now))
+    }
+
+    async fn cancel(&self, run_id: RunId, now: Timestamp) -> Result<Option<RunState>, StoreError> {
+        transaction!(self, "cancel a run", |db| runs::cancel(db, run_id, now))
     }
 
     async fn expire(

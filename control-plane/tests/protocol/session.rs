@@ -296,6 +296,24 @@ async fn a_removed_pipeline_is_revoked() {
 }
 
 #[tokio::test]
+async fn a_cancelled_run_is_revoked_as_such_and_its_writer_writes_nothing_more() {
+    let plane = Plane::start().await;
+    let mut client = west(&plane).await;
+    let (mut session, token) = granted(&plane, &mut client).await;
+    let (mut push, _) = Push::open(&mut client, &token).await;
+    // As another process does it: the store is all that they share.
+    plane.handle.store().cancel(token.run_id.parse().unwrap(), jiff::Timestamp::now()).await.unwrap();
+    assert_eq!(push.fenced().await, Reason::LeaseRevoked);
+    match session.hear().await {
+        session_response::Message::Revoke(revoke) => {
+            assert_eq!((revoke.run_id.as_str(), revoke.reason()), (token.run_id.as_str(), Reason::Cancelled));
+        }
+        other => panic!("expected Revoke, got {other:?}"),
+    }
+    assert_eq!(session.beat(1, std::slice::from_ref(&token)).await, Vec::<String>::new());
+}
+
+#[tokio::test]
 async fn a_lease_that_is_not_renewed_goes_to_another_agent() {
     let plane = Plane::start().await;
     let mut client_west = west(&plane).await;

@@ -298,7 +298,12 @@ impl Supervisor {
     fn lose(&mut self, lost: Vec<Lost>) {
         for Lost { run_id, reason } in lost {
             let Some(running) = self.running.get_mut(&run_id) else { continue };
-            warn!(%run_id, pipeline = %running.pipeline, %reason, "lease lost, stopping the run");
+            let pipeline = &running.pipeline;
+            if reason == Reason::CANCELLED {
+                info!(%run_id, %pipeline, "the run was cancelled, stopping it");
+            } else {
+                warn!(%run_id, %pipeline, %reason, "lease lost, stopping the run");
+            }
             running.stopped.get_or_insert_with(|| Ended::lease_lost(reason));
             running.stop.cancel();
         }

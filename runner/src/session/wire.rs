@@ -59,7 +59,6 @@ pub(super) fn received(response: v1::SessionResponse) -> Received {
         Some(Response::Pushback(pushback)) => {
             duration(pushback.retry_after, "Pushback.retry_after").map(Received::Pushback)
         }
-        Some(Response::Cancel(_)) => Ok(unasked("Cancel", "cancel")),
         Some(Response::Drain(_)) => Ok(unasked("Drain", "drain")),
         Some(Response::TestConnection(test)) => test_asked(test),
         Some(Response::DefinitionsSent(_)) => Ok(unasked("DefinitionsSent", DIAGNOSTIC)),
@@ -291,6 +290,7 @@ mod tests {
             Reason::LEASE_EXPIRED,
             Reason::LEASE_REVOKED,
             Reason::OUT_OF_ORDER,
+            Reason::CANCELLED,
             Reason::DRAINING,
             Reason::RUN_DEADLINE,
             Reason::BUSY,
@@ -304,8 +304,8 @@ mod tests {
 
     #[test]
     fn a_message_of_an_unlisted_capability_is_named() {
-        let cancel = v1::SessionResponse { message: Some(Response::Cancel(v1::Cancel::default())) };
-        assert_eq!(received(cancel), Received::Unasked { message: "Cancel", capability: "cancel" });
+        let drain = v1::SessionResponse { message: Some(Response::Drain(v1::Drain::default())) };
+        assert_eq!(received(drain), Received::Unasked { message: "Drain", capability: "drain" });
         let grant = v1::Grant { checkpoint: Some(v1::Checkpoint::default()), ..v1::Grant::default() };
         let grant = v1::SessionResponse { message: Some(Response::Grant(grant)) };
         assert_eq!(received(grant), Received::Unasked { message: "Grant.checkpoint", capability: "resume" });
