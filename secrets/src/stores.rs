@@ -68,7 +68,7 @@ impl Stores {
     /// # Errors
     /// See [`SecretError`]. A reference is never used as a value.
     pub async fn read(&self, reference: &SecretRef) -> Result<SecretValue, SecretError> {
-        let name = reference.store().or(self.default.as_deref()).unwrap_or("default");
+        let name = self.store_of(reference);
         let Some(store) = self.named.get(name) else {
             return Err(SecretError::UnknownStore {
                 reference: reference.clone(),
@@ -98,6 +98,16 @@ impl Stores {
             ReadError::Throttled => SecretError::Throttled { reference, store },
             ReadError::Unreachable(cause) => SecretError::Unreachable { reference, store, cause },
         })
+    }
+
+    /// The name of the store that a reference is read from, configured or not.
+    pub(crate) fn store_of<'a>(&'a self, reference: &'a SecretRef) -> &'a str {
+        reference.store().or(self.default_store()).unwrap_or("default")
+    }
+
+    /// The name of the store of references that name none.
+    pub(crate) fn default_store(&self) -> Option<&str> {
+        self.default.as_deref()
     }
 
     fn names(&self) -> String {

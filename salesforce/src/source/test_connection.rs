@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_connector::{Baseline, Extraction, Progress, Reason, SourceError, Step, StepOutcome};
-use hybrid_runner_secrets::Stores;
+use hybrid_runner_secrets::Resolver;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
 
@@ -62,7 +62,7 @@ const NAMED_OBJECTS: Kind = Kind { name: "NamedObjects", mandatory: false };
 const ORDER: [Kind; 7] = [LOGIN, API_VERSION, LIST_OBJECTS, DESCRIBE_OBJECT, TOOLING_ACCESS, API_LIMITS, NAMED_OBJECTS];
 
 /// Takes the steps.
-pub(super) async fn run(source: &SalesforceSource, secrets: Arc<Stores>) -> Vec<Step> {
+pub(super) async fn run(source: &SalesforceSource, secrets: Arc<Resolver>) -> Vec<Step> {
     let extraction = Extraction {
         secrets,
         start: None,
