@@ -102,7 +102,7 @@ impl Stores {
 
     /// The name of the store that a reference is read from, configured or not.
     pub(crate) fn store_of<'a>(&'a self, reference: &'a SecretRef) -> &'a str {
-        reference.store().or(self.default_store()).unwrap_or("default")
+        reference.store().or_else(|| self.default_store()).unwrap_or("default")
     }
 
     /// The name of the store of references that name none.

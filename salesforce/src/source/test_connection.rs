@@ -21,6 +21,7 @@ use hybrid_runner_connector::{Baseline, Extraction, Progress, Reason, SourceErro
 use hybrid_runner_secrets::Resolver;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
+use tracing::info;
 
 use super::discovery::{self, Refused};
 use super::{SalesforceSource, refused_late};
@@ -90,6 +91,10 @@ struct Trouble {
 
 impl From<SourceError> for Trouble {
     fn from(error: SourceError) -> Self {
+        // The message travels to whoever asked for the test; the cause is for the agent's own operator.
+        if let Some(cause) = &error.cause {
+            info!(reason = %error.reason, %cause, "a step of a connection test failed: {}", error.detail);
+        }
         Self { reason: error.reason, message: error.detail, remediation: next_step(error.reason).to_owned() }
     }
 }
