@@ -1,6 +1,7 @@
 //! What the agent's own configuration says about Salesforce. No definition can widen it.
 
 use hybrid_runner_connector::{DefinitionError, Reason};
+use hybrid_runner_secrets::{Binding, HostPattern, Policy, ReferencePattern, Use};
 
 use crate::auth::LoginGuard;
 use crate::config::{Auth, CONNECTION, Config};
@@ -36,6 +37,26 @@ impl Default for LocalConfig {
 }
 
 impl LocalConfig {
+    /// The policy of a configuration that has none: every reference may be read for Salesforce, and go to the hosts there
+    /// are; and for the proxy's password, to the proxy.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy::new(self.bindings())
+    }
+
+    /// The bindings of [`LocalConfig::policy`].
+    #[must_use]
+    pub fn bindings(&self) -> Vec<Binding> {
+        let all = || vec![ReferencePattern::all()];
+        let salesforce = vec![Use::Soap, Use::Oauth, Use::Jwt, Use::Tls, Use::Session];
+        let salesforce = Binding::new("the default for Salesforce", all(), self.hosts.patterns()).for_uses(salesforce);
+        let proxy = self.proxy.as_ref().map(|proxy| {
+            let hosts = vec![HostPattern::exactly(proxy.host(), proxy.port())];
+            Binding::new("the default for salesforce.proxy", all(), hosts).for_uses(vec![Use::Proxy])
+        });
+        std::iter::once(salesforce).chain(proxy).collect()
+    }
+
     /// Takes out of a definition what it may not decide, or refuses it.
     ///
     /// # Errors

@@ -16,7 +16,7 @@ use hybrid_runner_connector::{
 };
 use hybrid_runner_openmetadata::workflow::Workflow;
 use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost, Proxy, SalesforceSource};
-use hybrid_runner_secrets::{MemoryStore, SecretValue, Stores};
+use hybrid_runner_secrets::{MemoryStore, Resolver, SecretValue, Stores};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair as CertificateKey};
 use sandbox::{Credentials, Kind, Org, OrgConfig, Sandbox, SandboxHandle, ServerConfig};
 
@@ -99,7 +99,11 @@ impl Case {
             store.with(path.as_str(), SecretValue::new(value.clone()))
         });
         let extraction = Extraction {
-            secrets: Arc::new(Stores::default().with("memory", store)),
+            secrets: Arc::new(Resolver::new(
+                Arc::new(Stores::default().with("memory", store)),
+                Arc::new(self.local.policy()),
+                None,
+            )),
             start: None,
             baseline: Arc::new(Baseline::default()),
             full: false,

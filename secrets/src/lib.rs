@@ -3,12 +3,17 @@
 //! A definition holds [`SecretRef`]s, never values. [`Stores`] reads one through the [`SecretStore`] that its name
 //! selects and answers a [`SecretValue`], which is zeroed when dropped and has no `Debug`, `Display`, `Clone` or
 //! `Serialize`. Nothing here caches: a value is read when a login needs it.
+//!
+//! A connector sees no store but a [`Resolver`], which asks the local [`Policy`] first and answers a [`BoundSecret`]: a
+//! value that comes out only for the hosts that the policy permits.
 
 mod env;
 mod error;
 mod file;
 mod memory;
+mod policy;
 mod reference;
+mod resolver;
 mod spec;
 mod stores;
 mod value;
@@ -19,7 +24,12 @@ pub use env::EnvStore;
 pub use error::SecretError;
 pub use file::FileStore;
 pub use memory::MemoryStore;
+pub use policy::{
+    Binding, Decision, Denial, HostPattern, Lack, MalformedHost, MalformedNetwork, MalformedPattern, MalformedPipeline,
+    Miss, Network, PipelinePattern, Policy, Prefix, Purpose, ReferencePattern, Request, Use,
+};
 pub use reference::{MalformedReference, SecretPath, SecretRef};
+pub use resolver::{BoundSecret, NotPermitted, Reads, Resolver};
 pub use spec::{StoreSpec, UnknownStoreSpec};
 pub use stores::{Read, ReadError, SecretStore, Stores};
 pub use value::SecretValue;

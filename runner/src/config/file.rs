@@ -137,12 +137,14 @@ pub(super) fn parse(mut document: Value, directory: &Path, environment: &Environ
 
 impl ConfigFile {
     fn settings(self, directory: &Path) -> Result<Settings, ConfigError> {
+        let salesforce = self.salesforce.parse(directory)?;
         Ok(Settings {
             control_plane: self.control_plane.parse(directory)?,
             slots: self.slots,
             has_stores: self.secrets.has_stores(),
             secrets: self.secrets.parse(directory)?,
-            salesforce: self.salesforce.parse(directory)?,
+            policy: salesforce.policy(),
+            salesforce,
             log: Log { level: self.log.level, format: self.log.format },
         })
     }

@@ -234,6 +234,7 @@ fn what_is_printed_of_a_configuration_holds_no_secret() {
         slots: 1,
         secrets: Arc::default(),
         salesforce: LocalConfig::default(),
+        policy: None,
     };
     let token = Identity::Token(Arc::new(SecretValue::new("hunter2".to_owned())));
     let printed = format!("{config:?} {token:?}");

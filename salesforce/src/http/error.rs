@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use hybrid_runner_connector::{Reason, SourceError};
+use hybrid_runner_secrets::NotPermitted;
 use serde::Deserialize;
 
 use crate::describe::lenient::{ObjectOrList, text};
@@ -63,6 +64,11 @@ pub(crate) enum CallError {
     TooLarge { host: Host, cap: usize },
     #[error("the answer of {host} {problem}")]
     Protocol { host: Host, problem: &'static str },
+    #[error(transparent)]
+    NotPermitted {
+        #[from]
+        refused: NotPermitted,
+    },
     #[error(transparent)]
     Spent {
         #[from]
@@ -192,6 +198,7 @@ impl CallError {
             },
             Self::NoClient { .. }
             | Self::WrongHost
+            | Self::NotPermitted { .. }
             | Self::Untrusted { .. }
             | Self::Unidentified { .. }
             | Self::ProxyLogin { .. }
@@ -230,6 +237,7 @@ impl CallError {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::NoClient { reason, .. } => *reason,
+            Self::NotPermitted { .. } => Reason::PolicyDenied,
             Self::Connect { .. }
             | Self::Untrusted { .. }
             | Self::Unidentified { .. }
@@ -270,6 +278,9 @@ impl CallError {
             }
             Self::ProxyLogin { .. } => {
                 "check username and password of salesforce.proxy in the agent's configuration, or the ones in HTTPS_PROXY"
+            }
+            Self::NotPermitted { .. } => {
+                "if it is to be permitted there, add the host to the hosts of the credential's binding (policy.bindings)"
             }
             Self::WrongHost => "this is a fault of the agent: please report it",
             Self::Redirected { .. } => {
