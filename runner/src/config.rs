@@ -20,6 +20,9 @@
 //!   use_system_proxy: true
 //!   proxy: { url: 'http://proxy:3128', username: agent, password: 'secret:/proxy/password' }
 //!   hosts: [{ host: localhost, port: 8443, ca: sandbox-ca.pem }]
+//! policy:
+//!   bindings: [{ references: ['secret:/salesforce/**'], hosts: ['*.my.salesforce.com'], uses: [oauth, session] }]
+//!   networks: [10.20.0.0/16]
 //! log: { level: info, format: text }
 //! ```
 //!

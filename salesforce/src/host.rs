@@ -222,6 +222,14 @@ impl HostPolicy {
         std::iter::once(HostPattern::below(PARENT, HTTPS)).chain(listed).collect()
     }
 
+    /// Whether the addresses of a name are vetted: it, or what it is below, is not the operator's own word.
+    pub(crate) fn is_vetted(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let plain = name.strip_suffix('.').unwrap_or(&name);
+        let is_below = plain.strip_suffix(PARENT).is_some_and(|above| above.is_empty() || above.ends_with('.'));
+        is_below && !self.listed.iter().any(|(host, _)| host.name == name)
+    }
+
     /// The certificates that the local configuration adds for a host, as PEM.
     #[must_use]
     pub fn ca(&self, host: &Host) -> Option<&[u8]> {

@@ -1,12 +1,14 @@
 //! What the agent's own configuration says about Salesforce. No definition can widen it.
 
+use std::sync::Arc;
+
 use hybrid_runner_connector::{DefinitionError, Reason};
 use hybrid_runner_secrets::{Binding, HostPattern, Policy, ReferencePattern, Use};
 
 use crate::auth::LoginGuard;
 use crate::config::{Auth, CONNECTION, Config};
 use crate::host::HostPolicy;
-use crate::http::Proxy;
+use crate::http::{Lookup, Proxy, SystemLookup};
 
 /// What is local about Salesforce. Clones share the guard of their logins: a process has one of these.
 #[derive(Debug, Clone)]
@@ -20,6 +22,8 @@ pub struct LocalConfig {
     /// Whether the definitions are files of the machine's own user. Only in one of those `sslConfig` counts, and only
     /// there a session may stand that somebody else has opened.
     pub definitions_are_local: bool,
+    /// How names are looked up.
+    pub lookup: Arc<dyn Lookup>,
     /// Rejected logins of this process.
     pub logins: LoginGuard,
 }
@@ -31,6 +35,7 @@ impl Default for LocalConfig {
             use_system_proxy: true,
             proxy: None,
             definitions_are_local: false,
+            lookup: Arc::new(SystemLookup),
             logins: LoginGuard::default(),
         }
     }

@@ -26,7 +26,7 @@ pub use file::FileStore;
 pub use memory::MemoryStore;
 pub use policy::{
     Binding, Decision, Denial, HostPattern, Lack, MalformedHost, MalformedNetwork, MalformedPattern, MalformedPipeline,
-    Miss, Network, PipelinePattern, Policy, Prefix, Purpose, ReferencePattern, Request, Use,
+    MalformedPrefix, Miss, Network, PipelinePattern, Policy, Prefix, Purpose, ReferencePattern, Request, Use,
 };
 pub use reference::{MalformedReference, SecretPath, SecretRef};
 pub use resolver::{BoundSecret, NotPermitted, Reads, Resolver};

@@ -21,7 +21,7 @@ use glob::Glob;
 
 pub use decision::{Decision, Denial, Lack, Miss};
 pub use host::{HostPattern, MalformedHost};
-pub use reference::{MalformedPattern, Prefix, ReferencePattern};
+pub use reference::{MalformedPattern, MalformedPrefix, Prefix, ReferencePattern};
 
 /// What may be done with which secrets, and which networks hosts from elsewhere may lie in.
 #[derive(Debug, Clone, Default)]

@@ -15,7 +15,7 @@ use super::oauth::Flow;
 use super::{Granted, Session, jwt, soap, uses, with_token};
 use crate::config::{ApiVersion, Auth, Ssl};
 use crate::host::Host;
-use crate::http::{CallError, ClientCertificate, Connection, Http, Trust, Via};
+use crate::http::{CallError, ClientCertificate, Connection, Http, Trust, Vetting, Via};
 use crate::local::LocalConfig;
 use crate::quota::Quota;
 
@@ -247,7 +247,13 @@ impl Login<'_> {
             None if self.local.use_system_proxy => Via::System,
             None => Via::Direct,
         };
-        Http::new(host.clone(), &Connection { trust, identity, via }, Arc::clone(self.progress), Arc::clone(self.quota))
+        let vetting = Vetting {
+            lookup: Arc::clone(&self.local.lookup),
+            hosts: self.local.hosts.clone(),
+            policy: Arc::clone(self.secrets.policy()),
+        };
+        let connection = Connection { trust, identity, via, vetting: &vetting };
+        Http::new(host.clone(), &connection, Arc::clone(self.progress), Arc::clone(self.quota))
             .map_err(CallError::into_source_error)
     }
 

@@ -115,15 +115,20 @@ impl Prefix {
     }
 }
 
-impl FromStr for Prefix {
-    type Err = MalformedPattern;
+/// A text is no [`Prefix`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is no path of references; accepted: segments of letters, digits and _.@+=-, such as /hybrid-runner")]
+pub struct MalformedPrefix;
 
-    fn from_str(text: &str) -> Result<Self, MalformedPattern> {
+impl FromStr for Prefix {
+    type Err = MalformedPrefix;
+
+    fn from_str(text: &str) -> Result<Self, MalformedPrefix> {
         let text = text.strip_prefix('/').unwrap_or(text);
         let parsed = format!("secret:/{}", text.strip_suffix('/').unwrap_or(text)).parse::<SecretRef>();
         match parsed {
             Ok(reference) if reference.path().key().is_none() => Ok(Self(reference.path().clone())),
-            _ => Err(MalformedPattern("is not a path of references, such as /hybrid-runner")),
+            _ => Err(MalformedPrefix),
         }
     }
 }

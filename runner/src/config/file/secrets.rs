@@ -5,7 +5,7 @@ mod vault;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hybrid_runner_secrets::{SecretRef, StoreSpec, Stores};
+use hybrid_runner_secrets::{Prefix, SecretRef, StoreSpec, Stores};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -25,6 +25,8 @@ pub(super) struct SecretsFile {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct StoreFile {
+    /// Only references below this path are read, such as `/hybrid-runner`; all when absent.
+    prefix: Option<String>,
     /// Files below a directory.
     #[schemars(with = "FileStoreFile")]
     file: Option<FileStoreFile>,
@@ -56,6 +58,18 @@ const RESERVED: [&str; 2] = ["variables", "literals"];
 impl SecretsFile {
     pub(super) fn has_stores(&self) -> bool {
         !self.stores.is_empty()
+    }
+
+    /// The path of each store below which references are read, where one is set.
+    pub(super) fn prefixes(&self) -> Result<Vec<(String, Prefix)>, ConfigError> {
+        let set = self.stores.iter().filter_map(|(name, store)| Some((name, store.prefix.as_ref()?)));
+        let parsed = set.map(|(name, prefix)| {
+            let prefix = prefix.parse().map_err(|error: hybrid_runner_secrets::MalformedPrefix| {
+                ConfigError::field(format!("secrets.stores.{name}.prefix"), error.to_string())
+            })?;
+            Ok((name.clone(), prefix))
+        });
+        parsed.collect()
     }
 
     pub(super) fn parse(self, directory: &Path) -> Result<Stores, ConfigError> {
