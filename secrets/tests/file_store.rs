@@ -209,7 +209,7 @@ async fn an_empty_value_and_an_unknown_store_are_errors() {
 #[tokio::test]
 async fn the_version_of_a_file_is_when_it_was_modified() {
     let folder = directory_with(&[("one", b"hunter2")]);
-    let file = std::fs::File::options().write(true).open(folder.path().join("one")).unwrap();
+    let file = fs::File::options().write(true).open(folder.path().join("one")).unwrap();
     file.set_modified(UNIX_EPOCH + Duration::from_millis(1_769_848_200_750)).unwrap();
     let stores = Stores::default().with("file", FileStore::new(folder.path()));
     let read = stores.read_with_version(&"secret:/one".parse().unwrap()).await.unwrap();

@@ -92,6 +92,12 @@ impl Bao {
         self.call(reqwest::Method::DELETE, path, Value::Null).await;
     }
 
+    /// Whether a token has not run out.
+    pub(crate) async fn token_is_known(&self, token: &str) -> bool {
+        let request = client().get(format!("{}/v1/auth/token/lookup-self", self.address));
+        request.header("X-Vault-Token", token).send().await.unwrap().status().is_success()
+    }
+
     async fn call(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
         let request = client().request(method, format!("{}/v1/{path}", self.address)).header("X-Vault-Token", "root");
         let request = if body.is_null() { request } else { request.body(body.to_string()) };
@@ -119,6 +125,25 @@ impl Stub {
     /// Echoes what it was sent.
     pub(crate) async fn answering(status: &str, headers: &str) -> Self {
         Self::start(status, headers, None).await
+    }
+
+    /// Takes requests and says nothing.
+    pub(crate) async fn silent() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&requests);
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut open = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                request(&mut stream).await;
+                counter.fetch_add(1, Ordering::SeqCst);
+                open.push(stream);
+            }
+        });
+        Self { address, requests, _server: server }
     }
 
     /// Kubernetes' TokenReview, the one request that the Kubernetes login makes: every token is the service account's.
