@@ -58,17 +58,31 @@ impl Login<'_> {
         let (request, credentials) = self.request().await?;
         let host = self.auth.host();
         let http = self.open(host, &link)?;
-        let attempt = self.local.logins.enter(credentials).await.map_err(|too_many| not_tried(host, too_many))?;
+        let mut answer = self.attempt(&http, request, credentials).await;
+        // Perhaps they were rotated since they were read. What was rejected is not tried again.
+        if answer.as_ref().is_err_and(|error| error.reason == Reason::AuthFailed)
+            && let Ok((request, now)) = self.request().await
+            && now != credentials
+        {
+            answer = self.attempt(&http, request, now).await;
+        }
+        self.bind(&http, &link, answer?)
+    }
+
+    /// One request, if the guard lets it through.
+    async fn attempt(&self, http: &Http, request: Request, credentials: Version) -> Result<Granted, SourceError> {
+        let entered = self.local.logins.enter(credentials).await;
+        let attempt = entered.map_err(|too_many| not_tried(http.host(), too_many))?;
         let answer = match request {
-            Request::Soap { version, body } => soap::log_in(&http, version, body).await,
-            Request::OAuth { flow, body } => flow.log_in(&http, body).await,
+            Request::Soap { version, body } => soap::log_in(http, version, body).await,
+            Request::OAuth { flow, body } => flow.log_in(http, body).await,
         };
         match &answer {
             Ok(_) => attempt.accepted(),
             Err(error) if matches!(error.reason, Reason::AuthFailed | Reason::SourceDenied) => attempt.rejected(),
             Err(_) => drop(attempt),
         }
-        self.bind(&http, &link, answer?)
+        answer
     }
 
     /// Whether there is anything to log in with again.

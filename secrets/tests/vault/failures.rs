@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::bao::{self, Stub};
-use super::{approle, mount, read, settings, token_file};
+use super::bao::{self, Stub, approle, mount, token_file};
+use super::{read, settings};
 
 #[tokio::test]
 async fn a_refusal_names_the_capability_and_the_path_and_shows_no_token() {

@@ -15,8 +15,8 @@ use rcgen::{
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::bao::{self, Stub};
-use super::{mount, read, settings, token_file};
+use super::bao::{self, Stub, mount, token_file};
+use super::{read, settings};
 
 #[tokio::test]
 async fn a_pod_logs_in_with_its_service_account() {

@@ -13,49 +13,17 @@ mod failures;
 mod logins;
 mod tokens;
 
-use std::fs;
-
-use bao::Bao;
+use bao::{Bao, mount, token_file};
 use hybrid_runner_secrets::{KvVersion, ReadError, SecretRef, SecretStore, VaultAuth, VaultSettings, VaultStore};
 use serde_json::json;
-use tempfile::TempDir;
 
 async fn read(store: &VaultStore, reference: &str) -> Result<String, ReadError> {
     let reference: SecretRef = reference.parse().unwrap();
     Ok(store.read(reference.path()).await?.value.expose().to_owned())
 }
 
-/// A file with a token, as an editor leaves it.
-fn token_file(token: &str) -> (TempDir, VaultAuth) {
-    let folder = TempDir::new().unwrap();
-    let file = folder.path().join("token");
-    fs::write(&file, format!("{token}\n")).unwrap();
-    (folder, VaultAuth::TokenFile(file))
-}
-
 fn settings(bao: &Bao, auth: VaultAuth, mount: &str) -> VaultSettings {
     VaultSettings::new(&bao.address, auth).unwrap().with_mount(mount).unwrap()
-}
-
-/// A mount with a policy that reads it, both named `name`.
-async fn mount(bao: &Bao, name: &str, version: &str) {
-    bao.post(&format!("sys/mounts/{name}"), json!({"type": "kv", "options": {"version": version}})).await;
-    let below = if version == "2" { "data/" } else { "" };
-    let policy = format!("path \"{name}/{below}open/*\" {{ capabilities = [\"read\"] }}");
-    bao.post(&format!("sys/policies/acl/{name}"), json!({"policy": policy})).await;
-}
-
-/// An AppRole for the policy `name`, and a file with its secret id.
-async fn approle(bao: &Bao, name: &str, role: serde_json::Value) -> (TempDir, VaultAuth) {
-    bao.post(&format!("sys/auth/{name}"), json!({"type": "approle"})).await;
-    bao.post(&format!("auth/{name}/role/agent"), role).await;
-    let id = bao.get(&format!("auth/{name}/role/agent/role-id")).await;
-    let secret = bao.post(&format!("auth/{name}/role/agent/secret-id"), json!({})).await;
-    let folder = TempDir::new().unwrap();
-    let secret_id_file = folder.path().join("secret-id");
-    fs::write(&secret_id_file, secret["data"]["secret_id"].as_str().unwrap()).unwrap();
-    let role_id = id["data"]["role_id"].as_str().unwrap().to_owned();
-    (folder, VaultAuth::AppRole { role_id, secret_id_file, mount: name.to_owned() })
 }
 
 #[tokio::test]

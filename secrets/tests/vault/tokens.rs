@@ -7,7 +7,8 @@ use hybrid_runner_secrets::{ReadError, VaultStore};
 use serde_json::json;
 use tokio::task::JoinSet;
 
-use super::{approle, bao, mount, read, settings, token_file};
+use super::bao::{self, approle, mount, token_file};
+use super::{read, settings};
 
 #[tokio::test]
 async fn a_token_is_renewed_before_it_runs_out() {

@@ -103,7 +103,7 @@ struct CertificateFile {
 
 #[cfg(not(feature = "vault"))]
 impl VaultFile {
-    #[expect(clippy::needless_pass_by_value, clippy::unused_self, reason = "as where the feature is")]
+    #[expect(clippy::unused_self, reason = "as where the feature is")]
     pub(super) fn parse(self, path: &str, _directory: &Path) -> Result<StoreSpec, ConfigError> {
         Err(ConfigError::field(path, "was left out of this build of hybrid-runner (feature `vault`)"))
     }
