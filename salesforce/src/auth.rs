@@ -1,7 +1,8 @@
 //! Logging in: secrets are read here, sent to the login host, and gone when the session is there.
 //!
-//! A rejected login ends the run and is never repeated: Salesforce counts it towards a lock-out. What is repeated is
-//! only what was turned away before a password was looked at ([`Retry::LOGIN`]). Across runs the [`guard`] bounds it.
+//! A rejected login ends the run, unless the store holds other credentials by then: they were rotated between being read
+//! and being used. What was rejected is never repeated: Salesforce counts it towards a lock-out. What is repeated is only
+//! what was turned away before a password was looked at ([`Retry::LOGIN`]). Across runs the [`guard`] bounds it.
 
 mod guard;
 mod jwt;

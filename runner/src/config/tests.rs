@@ -247,7 +247,14 @@ fn what_is_printed_of_a_configuration_holds_no_secret() {
 fn a_vault_store_has_an_address_and_one_login() {
     let vault = |keys: &str| load(&format!("secrets: {{stores: {{v: {{vault: {{{keys}}}}}}}}}"));
     let address = "address: 'https://vault:8200'";
-    for good in ["", "auth: {token_file: t}", "auth: {kubernetes: {role: agent}}"] {
+    for good in [
+        "",
+        "auth: {token_file: t}",
+        "auth: {kubernetes: {role: agent}}",
+        "auth: {jwt: {role: agent, token_file: t}}",
+        "client_certificate: c, client_key: k",
+        "client_certificate: c, client_key: k, auth: {certificate: {}}",
+    ] {
         assert!(vault(&format!("{address}, {good}")).unwrap().has_stores);
     }
     for (keys, refused) in [
@@ -261,6 +268,11 @@ fn a_vault_store_has_an_address_and_one_login() {
         (format!("{address}, auth: {{kubernetes: {{token_file: t}}}}"), ".auth.kubernetes.role: is missing"),
         (format!("{address}, auth: {{kubernetes: {{role: r, mount: '..'}}}}"), ".auth.kubernetes.mount: is not a path"),
         (format!("{address}, auth: {{token_file: t, approle: {{}}}}"), ".auth: is one login"),
+        (format!("{address}, auth: {{jwt: {{role: r}}}}"), ".auth.jwt.token_file: is missing"),
+        (format!("{address}, auth: {{jwt: {{role: r, token_file: t}}, token_file: t}}"), ".auth: is one login"),
+        (format!("{address}, auth: {{certificate: {{}}}}"), ".client_certificate: is missing"),
+        (format!("{address}, client_certificate: c"), ".client_key: is missing"),
+        (format!("{address}, client_key: k"), ".client_certificate: is missing"),
         (format!("{address}, token: hunter2"), ".token: is not a known key"),
     ] {
         let text = vault(&keys).unwrap_err().to_string();

@@ -64,20 +64,35 @@ impl Login<'_> {
             let token = self.read_credential(&mut reads, uses::SESSION_ID, session_id).await?;
             return existing(self.open(host, &link)?, token).map_err(not_permitted);
         }
-        let Prepared { request, version, secrets } = self.request(&mut reads).await?;
-        let host = self.auth.host();
-        let http = self.open(host, &link)?;
-        let attempt = self.local.logins.enter(version).await.map_err(|too_many| not_tried(host, too_many))?;
+        let Prepared { request, version, mut secrets } = self.request(&mut reads).await?;
+        drop(reads);
+        let http = self.open(self.auth.host(), &link)?;
+        let mut answer = self.attempt(&http, request, version).await;
+        // Perhaps they were rotated since they were read. What was rejected is not tried again.
+        if answer.as_ref().is_err_and(|error| error.reason == Reason::AuthFailed)
+            && let Ok(again) = self.request(&mut self.secrets.begin()).await
+            && again.version != version
+        {
+            secrets = again.secrets;
+            answer = self.attempt(&http, again.request, again.version).await;
+        }
+        self.bind(&http, &link, &secrets, answer?)
+    }
+
+    /// One request, if the guard lets it through.
+    async fn attempt(&self, http: &Http, request: Request, credentials: Version) -> Result<Granted, SourceError> {
+        let entered = self.local.logins.enter(credentials).await;
+        let attempt = entered.map_err(|too_many| not_tried(http.host(), too_many))?;
         let answer = match request {
-            Request::Soap { version, body } => soap::log_in(&http, version, body).await,
-            Request::OAuth { flow, body } => flow.log_in(&http, body).await,
+            Request::Soap { version, body } => soap::log_in(http, version, body).await,
+            Request::OAuth { flow, body } => flow.log_in(http, body).await,
         };
         match &answer {
             Ok(_) => attempt.accepted(),
             Err(error) if matches!(error.reason, Reason::AuthFailed | Reason::SourceDenied) => attempt.rejected(),
             Err(_) => drop(attempt),
         }
-        self.bind(&http, &link, &secrets, answer?)
+        answer
     }
 
     /// Whether there is anything to log in with again.

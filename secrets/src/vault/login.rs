@@ -1,0 +1,96 @@
+//! Logging in: what each method sends, read from its file when it is sent.
+
+use std::path::Path;
+
+use rustify::endpoint::Endpoint;
+use rustify::enums::{RequestMethod, RequestType, ResponseType};
+use rustify::errors::ClientError as TransportError;
+use serde::Serialize;
+use vaultrs::api::AuthInfo;
+use vaultrs::auth::{approle, kubernetes, oidc};
+use zeroize::Zeroizing;
+
+use super::VaultAuth;
+use super::client::{self, Api};
+use crate::ReadError;
+
+/// Asks for a token by a method that grants one.
+pub(super) async fn log_in(auth: &VaultAuth, api: &Api) -> Result<AuthInfo, ReadError> {
+    let anonymous = api.client("");
+    let (granted, mount) = match auth {
+        VaultAuth::AppRole { role_id, secret_id_file, mount } => {
+            let secret_id = read_credential(secret_id_file).await?;
+            (approle::login(&anonymous, mount, role_id, &secret_id).await, mount)
+        }
+        VaultAuth::Kubernetes { role, token_file, mount } => {
+            let token = read_credential(token_file).await?;
+            (kubernetes::login(&anonymous, mount, role, &token).await, mount)
+        }
+        VaultAuth::Jwt { role, token_file, mount } => {
+            let token = read_credential(token_file).await?;
+            (oidc::login(&anonymous, mount, &token, Some(role.clone())).await, mount)
+        }
+        VaultAuth::Certificate { role, mount } => {
+            let login = CertificateLogin { mount: mount.clone(), name: role.clone() };
+            (vaultrs::api::auth(&anonymous, login).await, mount)
+        }
+        VaultAuth::TokenVariable | VaultAuth::TokenFile(_) => {
+            return Err(client::unreachable("no token is configured"));
+        }
+    };
+    match granted {
+        Ok(granted) => Ok(granted),
+        Err(error) => Err(match client::status(&error) {
+            // None of them says what of it is wrong; the server's own log does.
+            Some(400 | 401 | 403 | 404) => {
+                ReadError::Denied(format!("a login at auth/{mount}/login, which was refused"))
+            }
+            _ => client::read_error(&anonymous, error).await,
+        }),
+    }
+}
+
+/// A credential of one line.
+pub(super) async fn read_credential(file: &Path) -> Result<Zeroizing<String>, ReadError> {
+    let shown = file.display();
+    let bytes = tokio::fs::read(file).await.map(Zeroizing::new);
+    let bytes = bytes.map_err(|error| ReadError::Denied(format!("a credential in the file {shown} ({error})")))?;
+    str::from_utf8(&bytes)
+        .ok()
+        .and_then(credential)
+        .ok_or_else(|| ReadError::Denied(format!("a credential of one line in the file {shown}")))
+}
+
+/// Without the white space around it, as editors and `echo` leave it. vaultrs panics over what no header can hold.
+pub(super) fn credential(text: &str) -> Option<Zeroizing<String>> {
+    let text = text.trim();
+    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Zeroizing::new(text.to_owned()))
+}
+
+/// vaultrs' own one names the role in `cert_name`, which no server reads: any role that fits the certificate is granted.
+#[derive(Debug, Serialize)]
+struct CertificateLogin {
+    #[serde(skip)]
+    mount: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    name: Option<String>,
+}
+
+impl Endpoint for CertificateLogin {
+    type Response = ();
+
+    const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
+    const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
+
+    fn path(&self) -> String {
+        format!("auth/{}/login", self.mount)
+    }
+
+    fn method(&self) -> RequestMethod {
+        RequestMethod::POST
+    }
+
+    fn body(&self) -> Result<Option<Vec<u8>>, TransportError> {
+        rustify::http::build_body(self, RequestType::JSON).map(Some)
+    }
+}
