@@ -4,23 +4,27 @@
 //! selects and answers a [`SecretValue`], which is zeroed when dropped and has no `Debug`, `Display`, `Clone` or
 //! `Serialize`. Nothing here caches: a value is read when a login needs it.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod env;
 mod error;
 mod file;
+mod kind;
 mod memory;
 mod reference;
-mod spec;
 mod stores;
 mod value;
 #[cfg(feature = "vault")]
 mod vault;
 
+#[cfg(feature = "aws")]
+pub use aws::{AwsSettings, AwsStore, BadAwsSetting};
 pub use env::EnvStore;
 pub use error::SecretError;
 pub use file::FileStore;
+pub use kind::{UnknownStore, open_store};
 pub use memory::MemoryStore;
 pub use reference::{MalformedReference, SecretPath, SecretRef};
-pub use spec::{StoreSpec, UnknownStoreSpec};
 pub use stores::{ReadError, SecretStore, Stores};
 pub use value::SecretValue;
 #[cfg(feature = "vault")]

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use hybrid_runner_secrets::StoreSpec;
 #[cfg(feature = "vault")]
-use hybrid_runner_secrets::{KvVersion, VaultAuth, VaultSettings};
+use hybrid_runner_secrets::{KvVersion, VaultAuth, VaultSettings, VaultStore};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::super::ConfigError;
 #[cfg(feature = "vault")]
 use super::super::super::schema;
+use super::Opened;
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -72,14 +72,14 @@ struct KubernetesFile {
 #[cfg(not(feature = "vault"))]
 impl VaultFile {
     #[expect(clippy::needless_pass_by_value, clippy::unused_self, reason = "as where the feature is")]
-    pub(super) fn parse(self, path: &str, _directory: &Path) -> Result<StoreSpec, ConfigError> {
+    pub(super) fn parse(self, path: &str, _directory: &Path) -> Opened {
         Err(ConfigError::field(path, "was left out of this build of hybrid-runner (feature `vault`)"))
     }
 }
 
 #[cfg(feature = "vault")]
 impl VaultFile {
-    pub(super) fn parse(self, path: &str, directory: &Path) -> Result<StoreSpec, ConfigError> {
+    pub(super) fn parse(self, path: &str, directory: &Path) -> Opened {
         let refused = |error: hybrid_runner_secrets::VaultSettingsError| {
             ConfigError::field(schema::join(path, error.field), error.problem)
         };
@@ -102,7 +102,7 @@ impl VaultFile {
             let ca = directory.join(ca);
             settings = settings.with_ca(std::fs::read(&ca).map_err(|source| ConfigError::Read { path: ca, source })?);
         }
-        Ok(StoreSpec::Vault(Box::new(settings)))
+        Ok(std::sync::Arc::new(VaultStore::new(settings)))
     }
 }
 
