@@ -1,6 +1,7 @@
 //! The commands of the program, one file each.
 
 mod agent;
+mod cancel;
 mod deletions;
 mod entities;
 mod export;
@@ -42,6 +43,8 @@ enum Command {
     Export(export::Arguments),
     /// Ask for a run of a pipeline
     Run(run::Arguments),
+    /// End a run that is queued or under way; nothing of it is committed
+    Cancel(cancel::Arguments),
     /// Have an agent look whether a pipeline's source can be read, step by step
     TestConnection(test_connection::Arguments),
     /// Manage the agents that may connect
@@ -98,6 +101,7 @@ pub async fn main(cli: Cli) -> ExitCode {
         Command::Entities(arguments) => entities::run(&arguments).await,
         Command::Export(arguments) => export::run(&arguments).await,
         Command::Run(arguments) => run::run(&arguments).await,
+        Command::Cancel(arguments) => cancel::run(&arguments).await,
         Command::TestConnection(arguments) => test_connection::run(&arguments).await,
         Command::Agent(command) => agent::run(command).await,
         Command::Deletions(command) => deletions::run(command).await,

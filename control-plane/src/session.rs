@@ -25,13 +25,13 @@ use crate::shared::{SessionGuard, SessionInfo, Shared};
 use crate::status::{Problem, internal};
 use crate::store::{
     ConnectionTest, Ending, Event, Granted, Listed, Run, RunState, StoreError, TestAnswer, TestId, TestStatus,
-    TestStep, Token, Verdict, Writer,
+    TestStep, Token, UnreadableSecret, Verdict, Writer,
 };
 use crate::stream::Responses;
 use crate::wire;
 
 /// What this control plane can do beyond the base.
-const CAPABILITIES: [&str; 3] = ["zstd", MEMOS, "test_connection"];
+const CAPABILITIES: [&str; 5] = ["zstd", MEMOS, "test_connection", "secret_preflight", "diagnostic"];
 
 /// Records and the baseline carry memos when both sides list it.
 const MEMOS: &str = "memos";
@@ -57,7 +57,7 @@ pub(crate) async fn run(
     let mut tests = shared.tests.subscribe();
     let drain = shared.drain.clone();
     let mut machine = Machine::new(Instant::now(), shared.lease.heartbeat);
-    let mut driver = Driver { shared, agent, responses, listed: Listed::default(), entered: None };
+    let mut driver = Driver { shared, agent, responses, listed: Listed::default(), session: None, welcomed: false };
     loop {
         let input = tokio::select! {
             () = drain.cancelled() => {
@@ -81,7 +81,7 @@ pub(crate) async fn run(
                 inputs.extend(driver.perform(effect).await?);
             }
         }
-        if driver.welcomed() {
+        if std::mem::take(&mut driver.welcomed) {
             definitions.mark_changed();
             runs.mark_changed();
             tests.mark_changed();
@@ -113,16 +113,13 @@ struct Driver {
     responses: Responses<SessionResponse>,
     /// What `Hello` listed.
     listed: Listed,
-    /// From `Welcome` on; `true` until the loop has noticed.
-    entered: Option<(SessionGuard, bool)>,
+    /// From `Welcome` on, unless somebody only looks.
+    session: Option<SessionGuard>,
+    /// Whether the session was opened and the loop has not noticed yet.
+    welcomed: bool,
 }
 
 impl Driver {
-    /// Whether the session was opened since this was asked last.
-    fn welcomed(&mut self) -> bool {
-        self.entered.as_mut().is_some_and(|(_, new)| std::mem::take(new))
-    }
-
     /// Performs one effect; what comes of it is the machine's next input.
     async fn perform(&mut self, effect: Effect) -> Result<Option<Input>, Problem> {
         let performed = match effect {
@@ -134,6 +131,10 @@ impl Driver {
             }
             Effect::SendRemoved(pipeline) => {
                 self.send(session_response::Message::DefinitionRemoved(v1::DefinitionRemoved { pipeline })).await;
+                Ok(None)
+            }
+            Effect::SendAllSent => {
+                self.send(session_response::Message::DefinitionsSent(v1::DefinitionsSent {})).await;
                 Ok(None)
             }
             Effect::SaveVerdict(status) => self.save_verdict(status).await,
@@ -166,7 +167,8 @@ impl Driver {
     async fn welcome(&mut self, hello: incoming::Hello) -> Result<Option<Input>, StoreError> {
         let resumed = self.shared.store.renew(&self.agent, &hello.held).await?;
         self.listed = Listed { memos: hello.capabilities.iter().any(|listed| listed == MEMOS) };
-        info!(version = hello.agent_version, sources = ?hello.sources, resumed = resumed.len(), "agent connected");
+        let resumed_runs = resumed.len();
+        info!(version = hello.agent_version, sources = ?hello.sources, resumed_runs, hello.is_diagnostic, "agent connected");
         self.send(session_response::Message::Welcome(v1::Welcome {
             protocol: machine::PROTOCOL,
             control_plane_version: concat!("control-plane/", env!("CARGO_PKG_VERSION")).to_owned(),
@@ -176,22 +178,27 @@ impl Driver {
             resumed_run_ids: resumed.iter().map(ToString::to_string).collect(),
         }))
         .await;
-        let info = SessionInfo {
-            agent: self.agent.clone(),
-            agent_version: hello.agent_version,
-            instance_id: hello.instance_id.to_vec(),
-            sources: hello.sources,
-            tests_connections: hello.tests_connections,
-        };
-        self.entered = Some((self.shared.enter(info), true));
+        self.welcomed = true;
+        if !hello.is_diagnostic {
+            self.session = Some(self.shared.enter(SessionInfo {
+                agent: self.agent.clone(),
+                agent_version: hello.agent_version,
+                instance_id: hello.instance_id.to_vec(),
+                sources: hello.sources,
+                tests_connections: hello.tests_connections,
+            }));
+        }
         let resumed = hello.held.into_iter().filter(|token| resumed.contains(&token.run_id)).collect();
         Ok(Some(Input::Resumed(resumed)))
     }
 
     async fn save_verdict(&self, status: incoming::DefinitionStatus) -> Result<Option<Input>, StoreError> {
-        let incoming::DefinitionStatus { pipeline, version, accepted, reason, detail } = status;
+        let incoming::DefinitionStatus { pipeline, version, accepted, reason, detail, unreadable } = status;
         if !accepted {
             warn!(pipeline, version, reason, detail, "the agent rejects a definition");
+        }
+        for UnreadableSecret { field, reason, detail, .. } in &unreadable {
+            warn!(pipeline, version, field, reason, detail, "the agent cannot read a secret");
         }
         let verdict = Verdict {
             pipeline,
@@ -200,6 +207,7 @@ impl Driver {
             accepted,
             reason: (!accepted).then(|| reason.to_owned()),
             detail: (!accepted).then_some(detail),
+            unreadable_secrets: unreadable,
         };
         self.shared.store.put_verdict(verdict).await?;
         self.shared.changed();
@@ -277,7 +285,7 @@ impl Driver {
     /// Whoever takes a test first answers it. It is this session's before it is taken: a test that was taken by nobody
     /// who is there would be given up.
     async fn test(&self, test: ConnectionTest) -> Result<Option<Input>, StoreError> {
-        let Some((session, _)) = &self.entered else { return Ok(None) };
+        let Some(session) = &self.session else { return Ok(None) };
         let ConnectionTest { id, pipeline, workflow_json, expires_at, .. } = test;
         session.begin_test(id);
         match self.shared.store.take_test(id, &self.agent).await {
@@ -302,7 +310,7 @@ impl Driver {
         let failed = steps.iter().filter(|step| step.status == TestStatus::Failed).count();
         info!(test_id = %id, steps = steps.len(), failed, "connection test answered");
         self.shared.store.answer_test(id, Some(&self.agent), TestAnswer::Steps(steps)).await?;
-        if let Some((session, _)) = &self.entered {
+        if let Some(session) = &self.session {
             session.end_test(id);
         }
         self.shared.changed();
@@ -332,6 +340,7 @@ fn revocation(run: Option<&Run>, token: &Token) -> Option<Reason> {
     let because = |reason: Reason| run.reason.as_deref() == Some(reason_name(reason));
     match run.state {
         RunState::Cancelled if because(Reason::LeaseRevoked) => Some(Reason::LeaseRevoked),
+        RunState::Cancelled if because(Reason::Cancelled) => Some(Reason::Cancelled),
         RunState::Queued | RunState::Failed if because(Reason::AgentLost) => Some(Reason::LeaseExpired),
         RunState::Failed if because(Reason::RunDeadline) => Some(Reason::RunDeadline),
         _ => None,

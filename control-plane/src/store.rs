@@ -32,7 +32,7 @@ pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use types::{
     Definition, Deletions, Ending, Fault, Figures, Granted, Lease, LeaseId, Listed, NewDefinition, Run, RunId,
-    RunState, ScheduleText, Summary, Token, Verdict, Writer,
+    RunState, ScheduleText, Summary, Token, UnreadableSecret, Verdict, Writer,
 };
 
 /// Events kept of one run; more are dropped (they are best effort on the wire as well).
@@ -151,6 +151,14 @@ pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
         detail: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError>;
+
+    /// Ends a run that is not final, because an operator wants it: nothing of it becomes current, its lease ends, what was
+    /// staged is dropped. Returns the state that it was in, a final one if it had ended before; `None` when there is no
+    /// such run.
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    async fn cancel(&self, run_id: RunId, now: Timestamp) -> Result<Option<RunState>, StoreError>;
 
     /// As [`Store::release`], by the control plane, if the lease was not renewed since `lease` was read.
     ///

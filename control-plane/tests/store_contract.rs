@@ -17,7 +17,7 @@ use control_plane::digest;
 use control_plane::store::{
     Applied, Batch, Content, Deletions, Ending, EnqueueError, Eof, Event, Failure, Fault, Granted, LeaseId, Listed,
     MAX_EVENTS, MemoryStore, NewDefinition, Record, Refusal, Run, RunId, RunState, ScheduleText, SqliteStore, Store,
-    Summary, Token, Verdict, WriteError, Writer,
+    Summary, Token, UnreadableSecret, Verdict, WriteError, Writer,
 };
 use jiff::Timestamp;
 
@@ -256,6 +256,12 @@ contract! {
             accepted,
             reason: (!accepted).then(|| "BAD_DEFINITION".to_owned()),
             detail: None,
+            unreadable_secrets: vec![UnreadableSecret {
+                field: "password".to_owned(),
+                reference: "secret:/crm/password".to_owned(),
+                reason: "SECRET_UNAVAILABLE".to_owned(),
+                detail: "not found".to_owned(),
+            }],
         };
         store.put_verdict(verdict(false)).await.unwrap();
         store.put_verdict(verdict(true)).await.unwrap();
@@ -363,6 +369,29 @@ contract! {
         assert_eq!(refusal(store.open(&first).await), fenced);
         assert_eq!(refusal(store.apply(&first, &batch(&tables(2..3))).await), fenced);
         assert_eq!(refusal(store.commit(&first, &eof(&tables(0..2), &[]), now()).await), fenced);
+    }
+
+    async fn a_cancelled_run_ends_with_its_lease_and_what_it_staged_and_commits_nothing(subject: Subject) {
+        let store = subject.store();
+        assert_eq!(store.cancel(RunId::new(), now()).await.unwrap(), None);
+        let writer = opened(&*store).await;
+        let run_id = writer.token.run_id;
+        store.apply(&writer, &batch(&tables(0..2))).await.unwrap();
+        assert_eq!(store.cancel(run_id, now()).await.unwrap(), Some(RunState::Running));
+        let revoked = Refusal::LeaseRevoked { current_fence: 1 };
+        assert_eq!(refusal(store.apply(&writer, &batch(&tables(2..3))).await), revoked);
+        assert_eq!(refusal(store.commit(&writer, &eof(&tables(0..2), &[]), now()).await), revoked);
+        assert_eq!(store.renew(AGENT, &[writer.token]).await.unwrap(), []);
+        assert_eq!(store.entities(None, None, 10).await.unwrap(), []);
+        let ended = run(&*store, run_id).await;
+        assert_eq!((ended.state, ended.reason.as_deref()), (RunState::Cancelled, Some("CANCELLED")));
+        assert!(ended.ended_at.is_some());
+        // Again, and of one that nobody had: the first end stays, and the pipeline is free.
+        assert_eq!(store.cancel(run_id, now()).await.unwrap(), Some(RunState::Cancelled));
+        let queued = store.enqueue(PIPELINE, false, now()).await.unwrap();
+        assert_eq!(store.cancel(queued, now()).await.unwrap(), Some(RunState::Queued));
+        assert_eq!(store.open_runs().await.unwrap(), []);
+        assert_eq!(granted(&*store).await.token.fence, 2);
     }
 
     async fn a_lease_that_was_renewed_does_not_expire(subject: Subject) {

@@ -83,6 +83,7 @@ impl Reason {
     pub(crate) const LEASE_EXPIRED: Self = Self("LEASE_EXPIRED");
     pub(crate) const LEASE_REVOKED: Self = Self("LEASE_REVOKED");
     pub(crate) const OUT_OF_ORDER: Self = Self("OUT_OF_ORDER");
+    pub(crate) const CANCELLED: Self = Self("CANCELLED");
     pub(crate) const DRAINING: Self = Self("DRAINING");
     pub(crate) const RUN_DEADLINE: Self = Self("RUN_DEADLINE");
     pub(crate) const BUSY: Self = Self("BUSY");
@@ -205,8 +206,8 @@ impl From<Step> for TestStep {
 /// What the agent wants said. A command of a session that is over is dropped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Command {
-    /// The answer to a definition: accepted, or why not.
-    Answer { pipeline: String, version: u64, refused: Option<(Reason, String)> },
+    /// The answer to a definition.
+    Answer { pipeline: String, version: u64, verdict: Verdict },
     /// So many runs can be taken now.
     Offer { slots: u32 },
     /// Gives a lease back.
@@ -215,6 +216,24 @@ pub(crate) enum Command {
     Report(Report),
     /// The answer to a connection test of this session.
     Tested { request_id: String, steps: Vec<TestStep> },
+}
+
+/// What the agent thinks of a definition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It can be run. What of its references could not be read just now is no reason not to.
+    Accepted { unreadable: Vec<UnreadableSecret> },
+    /// It cannot, and what to change.
+    Refused(Reason, String),
+}
+
+/// A reference that does not resolve now, as the control plane may know it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UnreadableSecret {
+    pub(crate) field: String,
+    pub(crate) reference: String,
+    pub(crate) reason: Reason,
+    pub(crate) detail: String,
 }
 
 /// A lease given back.

@@ -5,7 +5,6 @@ mod http;
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,13 +12,15 @@ use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_sdk_secretsmanager::primitives::DateTime;
 use aws_sdk_secretsmanager::{Client, config};
+use jiff::Timestamp;
 use serde_json::value::RawValue;
 use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::kind::Kind;
-use crate::{ReadError, SecretPath, SecretStore, SecretValue};
+use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
 
 /// Reads `secret:/a/b` from the secret named `/a/b`, its current version, and `secret:/a/b#key` from the string at `key`
 /// of the JSON object that it holds.
@@ -166,7 +167,7 @@ pub(crate) const KIND: Kind = Kind {
     name: "aws",
     form: "aws",
     open: |argument| match argument {
-        None => Ok(Arc::new(AwsStore::new(AwsSettings::default()))),
+        None => Ok(Box::new(AwsStore::new(AwsSettings::default()))),
         Some(_) => Err("takes nothing behind it; \
                         write aws, and the region and the rest into AWS's own variables or profile"
             .to_owned()),
@@ -175,7 +176,7 @@ pub(crate) const KIND: Kind = Kind {
 
 #[async_trait]
 impl SecretStore for AwsStore {
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError> {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         let client = self.client().await?;
         let name = self.name(path);
         let found = client.get_secret_value().secret_id(&name).send().await;
@@ -184,11 +185,18 @@ impl SecretStore for AwsStore {
             drop(found.secret_binary.map(|binary| Zeroizing::new(binary.into_inner())));
             return Err(ReadError::Unusable("holds SecretBinary, which is no text; store a SecretString"));
         };
-        match path.key() {
-            None => Ok(SecretValue::new(text.as_str().to_owned())),
-            Some(key) => member(&text, key),
-        }
+        let value = match path.key() {
+            None => SecretValue::new(text.as_str().to_owned()),
+            Some(key) => member(&text, key)?,
+        };
+        Ok(Read { value, version: version(found.version_id, found.created_date) })
     }
+}
+
+fn version(id: Option<String>, created: Option<DateTime>) -> Option<String> {
+    let id = id?;
+    let created = created.and_then(|time| Timestamp::from_second(time.secs()).ok());
+    Some(created.map_or_else(|| format!("version {id}"), |created| format!("version {id}, created {created}")))
 }
 
 /// The string at a key of a JSON object. Only that one is copied out of the text.

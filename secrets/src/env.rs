@@ -1,13 +1,12 @@
 //! Secrets as environment variables.
 
 use std::env::{self, VarError};
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
 use crate::kind::Kind;
-use crate::{ReadError, SecretPath, SecretStore, SecretValue};
+use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
 
 /// Reads secrets from the environment of this process.
 #[derive(Debug, Clone)]
@@ -62,9 +61,9 @@ pub(crate) const KIND: Kind = Kind {
     name: "env",
     form: "env[:PREFIX]",
     open: |prefix| match prefix {
-        None => Ok(Arc::new(EnvStore::default())),
+        None => Ok(Box::new(EnvStore::default())),
         // An empty prefix would make every variable readable by whoever writes references.
-        Some(prefix) if is_prefix(prefix) => Ok(Arc::new(EnvStore::new(prefix))),
+        Some(prefix) if is_prefix(prefix) => Ok(Box::new(EnvStore::new(prefix))),
         Some(_) => Err("has a prefix that no variable begins with; \
                         write env or env:PREFIX, with letters, digits and _ in PREFIX"
             .to_owned()),
@@ -77,14 +76,14 @@ fn is_prefix(text: &str) -> bool {
 
 #[async_trait]
 impl SecretStore for EnvStore {
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError> {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         if path.key().is_some() {
             return Err(ReadError::Unusable("is a variable, which has no keys; leave `#` and what follows it out"));
         }
         let variable = self.variable(path)?;
         #[expect(clippy::disallowed_methods, reason = "the environment is the store here")]
         match env::var(variable) {
-            Ok(value) => Ok(SecretValue::new(value)),
+            Ok(value) => Ok(SecretValue::new(value).into()),
             Err(VarError::NotPresent) => Err(ReadError::NotFound),
             Err(VarError::NotUnicode(bytes)) => {
                 drop(Zeroizing::new(bytes.into_encoded_bytes()));
@@ -126,7 +125,7 @@ mod tests {
     async fn an_existing_variable_is_read_and_a_missing_one_is_not_found() {
         let store = EnvStore::verbatim();
         let path: SecretRef = "secret:/CARGO_PKG_NAME".parse().unwrap();
-        assert_eq!(store.read(path.path()).await.ok().unwrap().expose(), "hybrid-runner-secrets");
+        assert_eq!(store.read(path.path()).await.unwrap().value.expose(), "hybrid-runner-secrets");
         let missing: SecretRef = "secret:/no-such-variable".parse().unwrap();
         assert!(matches!(store.read(missing.path()).await, Err(ReadError::NotFound)));
         assert!(matches!(EnvStore::default().read(missing.path()).await, Err(ReadError::NotFound)));

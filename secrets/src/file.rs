@@ -1,15 +1,15 @@
 //! Secrets as files below one directory: mounted Secrets, `docker secret`, a folder on a laptop.
 
 use std::fs::{self, File};
-use std::io::{self, Read};
+use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use crate::kind::Kind;
-use crate::{ReadError, SecretPath, SecretStore, SecretValue};
+use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
 
 /// Reads `secret:/a/b` from the file `DIR/a/b`.
 ///
@@ -34,13 +34,13 @@ pub(crate) const KIND: Kind = Kind {
     form: "file:DIR",
     open: |directory| match directory {
         None | Some("") => Err("names no directory; write file:DIR".to_owned()),
-        Some(directory) => Ok(Arc::new(FileStore::new(directory))),
+        Some(directory) => Ok(Box::new(FileStore::new(directory))),
     },
 };
 
 #[async_trait]
 impl SecretStore for FileStore {
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError> {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         if path.key().is_some() {
             return Err(ReadError::Unusable("is a file, which has no keys; leave `#` and what follows it out"));
         }
@@ -58,7 +58,7 @@ impl SecretStore for FileStore {
 /// Bytes that are read at most: the largest value, a newline of two characters, and one to see that there is more.
 const READ_LIMIT: usize = SecretValue::MAX + 3;
 
-fn read_below(directory: &Path, file: &Path) -> Result<SecretValue, ReadError> {
+fn read_below(directory: &Path, file: &Path) -> Result<Read, ReadError> {
     let directory = directory.canonicalize().map_err(|error| {
         let shown = directory.display();
         ReadError::Unreachable(io::Error::new(error.kind(), format!("directory {shown}: {error}")).into())
@@ -70,19 +70,25 @@ fn read_below(directory: &Path, file: &Path) -> Result<SecretValue, ReadError> {
     // Before it is opened: opening a FIFO waits for a writer.
     check(&fs::metadata(&target).map_err(reason)?)?;
     let mut file = File::open(&target).map_err(reason)?;
-    check(&file.metadata().map_err(reason)?)?;
+    let metadata = file.metadata().map_err(reason)?;
+    check(&metadata)?;
 
     // One buffer of the full size: one that grows would leave its earlier copies behind.
     let mut buffer = Zeroizing::new(vec![0; READ_LIMIT]);
     let filled = fill(&mut file, &mut buffer).map_err(reason)?;
     let text = buffer.get(..filled).unwrap_or_default();
     let text = str::from_utf8(text).ok().ok_or(ReadError::NotText)?;
-    Ok(SecretValue::new(without_newline(text).to_owned()))
+    Ok(Read { value: SecretValue::new(without_newline(text).to_owned()), version: modified(&metadata) })
 }
 
 /// Without the one newline at its end that editors and `echo` add.
 pub(crate) fn without_newline(text: &str) -> &str {
     text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line))
+}
+
+fn modified(metadata: &fs::Metadata) -> Option<String> {
+    let modified = Timestamp::try_from(metadata.modified().ok()?).ok()?;
+    Some(format!("modified {modified:.0}"))
 }
 
 fn check(metadata: &fs::Metadata) -> Result<(), ReadError> {

@@ -1,6 +1,5 @@
 //! Kinds of stores, and how a command line names a store.
 
-use std::sync::Arc;
 
 #[cfg(feature = "aws")]
 use crate::aws;
@@ -15,7 +14,7 @@ pub(crate) struct Kind {
     /// What is accepted, such as `file:DIR`.
     pub(crate) form: &'static str,
     /// Makes the store that the text behind `name:` describes, or says what is wrong with it and what to do.
-    pub(crate) open: fn(Option<&str>) -> Result<Arc<dyn SecretStore>, String>,
+    pub(crate) open: fn(Option<&str>) -> Result<Box<dyn SecretStore>, String>,
 }
 
 /// Each kind that a command line can name; a new one is a line here.
@@ -54,7 +53,7 @@ pub enum UnknownStore {
 ///
 /// # Errors
 /// It names none that this build has.
-pub fn open_store(text: &str) -> Result<Arc<dyn SecretStore>, UnknownStore> {
+pub fn open_store(text: &str) -> Result<Box<dyn SecretStore>, UnknownStore> {
     let (name, argument) = match text.split_once(':') {
         Some((name, argument)) => (name, Some(argument)),
         None => (text, None),

@@ -25,7 +25,7 @@ pub use file::FileStore;
 pub use kind::{UnknownStore, open_store};
 pub use memory::MemoryStore;
 pub use reference::{MalformedReference, SecretPath, SecretRef};
-pub use stores::{ReadError, SecretStore, Stores};
+pub use stores::{Read, ReadError, SecretStore, Stores};
 pub use value::SecretValue;
 #[cfg(feature = "vault")]
 pub use vault::{KvVersion, VaultAuth, VaultSettings, VaultSettingsError, VaultStore};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use crate::{ReadError, SecretPath, SecretStore, SecretValue};
+use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
 
 /// Values in memory, by path (`/a/b` or `/a/b#key`).
 #[derive(Default)]
@@ -29,8 +29,8 @@ impl std::fmt::Debug for MemoryStore {
 
 #[async_trait]
 impl SecretStore for MemoryStore {
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError> {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         let value = self.values.get(&path.to_string()).ok_or(ReadError::NotFound)?;
-        Ok(SecretValue::new(value.expose().to_owned()))
+        Ok(SecretValue::new(value.expose().to_owned()).into())
     }
 }

@@ -19,7 +19,30 @@ pub trait SecretStore: fmt::Debug + Send + Sync {
     ///
     /// # Errors
     /// What went wrong, without the reference: [`Stores`] adds it.
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError>;
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError>;
+}
+
+/// What a [`SecretStore`] read.
+pub struct Read {
+    /// The value.
+    pub value: SecretValue,
+    /// Which version of it this is, for people, such as `version 3, created 2026-01-31T08:30:00Z`; `None`: the store
+    /// knows none.
+    pub version: Option<String>,
+}
+
+impl From<SecretValue> for Read {
+    /// A value without a version.
+    fn from(value: SecretValue) -> Self {
+        Self { value, version: None }
+    }
+}
+
+/// The value is left out.
+impl fmt::Debug for Read {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Read").field("version", &self.version).finish_non_exhaustive()
+    }
 }
 
 /// Why a [`SecretStore`] has no value.
@@ -46,8 +69,8 @@ pub enum ReadError {
 }
 
 #[async_trait]
-impl SecretStore for Arc<dyn SecretStore> {
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError> {
+impl SecretStore for Box<dyn SecretStore> {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         self.as_ref().read(path).await
     }
 }
@@ -79,6 +102,14 @@ impl Stores {
     /// # Errors
     /// See [`SecretError`]. A reference is never used as a value.
     pub async fn read(&self, reference: &SecretRef) -> Result<SecretValue, SecretError> {
+        Ok(self.read_with_version(reference).await?.value)
+    }
+
+    /// Reads the value that a reference names, and which version of it that is.
+    ///
+    /// # Errors
+    /// See [`SecretError`].
+    pub async fn read_with_version(&self, reference: &SecretRef) -> Result<Read, SecretError> {
         let name = reference.store().or(self.default.as_deref()).unwrap_or("default");
         let Some(store) = self.named.get(name) else {
             return Err(SecretError::UnknownStore {
@@ -89,10 +120,10 @@ impl Stores {
         };
         let read = store.read(reference.path()).await;
         let (reference, store) = (reference.clone(), name.to_owned());
-        let value = read.map_err(|error| error.of(reference.clone(), store.clone()))?;
-        match value.expose().len() {
+        let read = read.map_err(|error| error.of(reference.clone(), store.clone()))?;
+        match read.value.expose().len() {
             0 => Err(SecretError::Empty { reference, store }),
-            1..=SecretValue::MAX => Ok(value),
+            1..=SecretValue::MAX => Ok(read),
             _ => Err(SecretError::TooLarge { reference, store }),
         }
     }
@@ -143,7 +174,7 @@ impl Bounded {
         Self { reads: Semaphore::new(Stores::READS_AT_ONCE), store: Box::new(store) }
     }
 
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError> {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         // Not in the time of the read: a store that is busy with others is not unreachable.
         let _permit = self.reads.acquire().await.map_err(|closed| ReadError::Unreachable(closed.into()))?;
         let deadline = Instant::now() + Stores::READ_TIMEOUT;

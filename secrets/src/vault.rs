@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use vaultrs::client::VaultClient;
 use vaultrs::error::ClientError;
 
-use crate::{ReadError, SecretPath, SecretStore, SecretValue};
+use crate::{Read, ReadError, SecretPath, SecretStore};
 use client::Api;
 use entry::{Entry, Mount};
 use session::Session;
@@ -50,8 +50,8 @@ impl VaultStore {
         let version = self.version(client).await?;
         let mount = self.settings.mount.as_str();
         let (read, asked) = match version {
-            KvVersion::V1 => (vaultrs::kv1::get(client, mount, path).await, format!("{mount}/{path}")),
-            KvVersion::V2 => (vaultrs::kv2::read(client, mount, path).await, format!("{mount}/data/{path}")),
+            KvVersion::V1 => (Entry::unversioned(client, mount, path).await, format!("{mount}/{path}")),
+            KvVersion::V2 => (Entry::newest(client, mount, path).await, format!("{mount}/data/{path}")),
         };
         match read {
             Ok(entry) => Ok(entry),
@@ -93,13 +93,13 @@ pub(crate) const KIND: crate::kind::Kind = crate::kind::Kind {
         )]
         let settings = VaultSettings::from_variables(|name| std::env::var(name).ok());
         let settings = settings.map_err(|error| format!("needs {}, which {}", error.field, error.problem))?;
-        Ok(Arc::new(VaultStore::new(settings)))
+        Ok(Box::new(VaultStore::new(settings)))
     },
 };
 
 #[async_trait]
 impl SecretStore for VaultStore {
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError> {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         let api = self.api()?;
         let place =
             self.settings.prefix.iter().chain(path.segments()).map(String::as_str).collect::<Vec<_>>().join("/");
@@ -116,7 +116,7 @@ impl SecretStore for VaultStore {
             }
             other => other,
         };
-        entry.map_err(Refusal::into_error)?.value(path.key())
+        entry.map_err(Refusal::into_error)?.read(path.key())
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
 
 use hybrid_runner_secrets::{FileStore, ReadError, SecretError, SecretRef, SecretStore, SecretValue, Stores};
 use tempfile::TempDir;
@@ -25,7 +26,7 @@ enum Outcome {
 async fn read(directory: &Path, reference: &str) -> Outcome {
     let reference: SecretRef = reference.parse().unwrap();
     match FileStore::new(directory).read(reference.path()).await {
-        Ok(value) => Outcome::Value(value.expose().to_owned()),
+        Ok(read) => Outcome::Value(read.value.expose().to_owned()),
         Err(ReadError::NotFound) => Outcome::NotFound,
         Err(ReadError::Denied(_)) => Outcome::Denied,
         Err(ReadError::NotText) => Outcome::NotText,
@@ -201,4 +202,15 @@ async fn an_empty_value_and_an_unknown_store_are_errors() {
     assert!(matches!(unknown, SecretError::UnknownStore { .. }));
     let named = stores.read(&"secret://file/none".parse().unwrap()).await.err().unwrap();
     assert_eq!(named.to_string(), "secret secret://file/none not found in store `file`");
+}
+
+#[tokio::test]
+async fn the_version_of_a_file_is_when_it_was_modified() {
+    let folder = directory_with(&[("one", b"hunter2")]);
+    let file = std::fs::File::options().write(true).open(folder.path().join("one")).unwrap();
+    file.set_modified(UNIX_EPOCH + Duration::from_millis(1_769_848_200_750)).unwrap();
+    let stores = Stores::default().with("file", FileStore::new(folder.path()));
+    let read = stores.read_with_version(&"secret:/one".parse().unwrap()).await.unwrap();
+    assert_eq!((read.value.expose(), read.version.as_deref()), ("hunter2", Some("modified 2026-01-31T08:30:00Z")));
+    assert!(!format!("{read:?}").contains("hunter2"), "{read:?}");
 }

@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use hybrid_runner_secrets::{ReadError, SecretError, SecretPath, SecretRef, SecretStore, SecretValue, Stores};
+use hybrid_runner_secrets::{Read, ReadError, SecretError, SecretPath, SecretRef, SecretStore, SecretValue, Stores};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
@@ -64,7 +64,7 @@ impl std::fmt::Debug for Watched {
 
 #[async_trait]
 impl SecretStore for Watched {
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError> {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         self.0.asked.lock().unwrap().push(Instant::now());
         let in_flight = self.0.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
         self.0.most_in_flight.fetch_max(in_flight, Ordering::Relaxed);
@@ -78,7 +78,7 @@ impl SecretStore for Watched {
             }
         };
         self.0.in_flight.fetch_sub(1, Ordering::Relaxed);
-        result.map(|()| SecretValue::new(format!("value of {path}")))
+        result.map(|()| SecretValue::new(format!("value of {path}")).into())
     }
 }
 

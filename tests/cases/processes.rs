@@ -116,6 +116,33 @@ impl Deployment {
     }
 }
 
+#[tokio::test]
+async fn a_run_that_is_cancelled_from_the_command_line_stops_and_commits_nothing() {
+    let deployment = Deployment::written(&SLOW).await;
+    let org = deployment.start_org().await;
+    let mut plane = deployment.start_plane("plane.log").await;
+    let mut agent = deployment.start_agent("agent.log");
+    let durable = |log: &str| last_number(log, "batch durable", "next_seq").filter(|next| *next > 50).map(|_| ());
+    plane.until("some of the run is durable", durable).await;
+    let run_id = deployment.shown_run(None).await["run_id"].as_str().unwrap().to_owned();
+    let said = deployment.control_plane(&["cancel", &run_id]).await.stdout;
+    assert!(said.contains("cancelled and commits nothing"), "{said}");
+    agent.until("the agent knows", |log| log.contains("the run was cancelled").then_some(())).await;
+    let shown = deployment.shown_run(Some(&run_id)).await;
+    assert_eq!((&shown["state"], &shown["complete"]), (&"cancelled".into(), &false.into()));
+    assert_eq!(deployment.export().await, "");
+    // A second time there is nothing to cancel, and the next run is a run as any other.
+    let mut again = command(&program("control-plane"));
+    again.args(["cancel", &run_id, "--config", PLANE]).current_dir(deployment.dir.path());
+    let again = output(again).await;
+    assert_eq!(again.code(), 2, "{again:?}");
+    assert!(again.stderr.contains("is cancelled already"), "{again:?}");
+    assert_eq!(deployment.run_again(&mut plane).await["complete"], true);
+    assert_same_export(&deployment.export().await, &undisturbed("240").await);
+    assert_ends_well([agent, plane, org]).await;
+    deployment.assert_quiet(&["sandbox.log", "plane.log", "agent.log"], &["a push ends"]);
+}
+
 /// What a commit of this run looks like in the control plane's log; "" is any run.
 fn committed(log: &str, run_id: &str) -> Option<()> {
     log.lines().any(|line| line.contains("run committed") && line.contains(run_id)).then_some(())

@@ -203,6 +203,7 @@ pub fn hello() -> v1::Hello {
         capabilities: Vec::new(),
         sources: vec!["salesforce".to_owned()],
         held: Vec::new(),
+        diagnostic: false,
     }
 }
 

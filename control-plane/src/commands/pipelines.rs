@@ -48,6 +48,7 @@ fn row(definition: &Definition, verdicts: &[Verdict]) -> Value {
             json!({
                 "agent": verdict.agent, "accepted": verdict.accepted,
                 "reason": verdict.reason, "detail": verdict.detail,
+                "unreadable_secrets": verdict.unreadable_secrets,
             })
         })
         .collect();
@@ -58,16 +59,21 @@ fn row(definition: &Definition, verdicts: &[Verdict]) -> Value {
     })
 }
 
-/// `east: accepted` or `west: BAD_DEFINITION, SENTENCE`, a line each.
+/// `east: accepted`, `west: BAD_DEFINITION, SENTENCE` or, beside `accepted`, what of the secrets cannot be read; a line
+/// each.
 fn agents(row: &Value) -> String {
     let agents = row.get("agents").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let line = |agent: &Value| {
         let name = cell(agent, "agent");
-        if agent.get("accepted") == Some(&Value::Bool(true)) {
-            return format!("{name}: accepted");
+        if agent.get("accepted") != Some(&Value::Bool(true)) {
+            return vec![format!("{name}: {}, {}", cell(agent, "reason"), cell(agent, "detail"))];
         }
-        format!("{name}: {}, {}", cell(agent, "reason"), cell(agent, "detail"))
+        let unreadable = agent.get("unreadable_secrets").and_then(Value::as_array);
+        let unreadable = unreadable.into_iter().flatten().map(|secret| {
+            format!("{name}: {}, {}: {}", cell(secret, "reason"), cell(secret, "field"), cell(secret, "detail"))
+        });
+        std::iter::once(format!("{name}: accepted")).chain(unreadable).collect()
     };
-    let lines: Vec<String> = agents.iter().map(line).collect();
+    let lines: Vec<String> = agents.iter().flat_map(line).collect();
     if lines.is_empty() { "-".to_owned() } else { lines.join("\n") }
 }

@@ -4,7 +4,7 @@ use hybrid_runner_proto::v1::{self, Outcome, session_request};
 
 use crate::shared::Progress;
 use crate::status::Problem;
-use crate::store::{TestId, TestStatus, TestStep, Token};
+use crate::store::{TestId, TestStatus, TestStep, Token, UnreadableSecret};
 use crate::wire::{self, MAX_DETAIL};
 
 /// Leases in a heartbeat or a `Hello`.
@@ -15,6 +15,13 @@ const MAX_NAMES: usize = 64;
 
 /// Steps in the answer to a connection test.
 const MAX_STEPS: usize = 64;
+
+/// References of one definition that cannot be read.
+const MAX_SECRETS: usize = 64;
+
+/// A reference to a secret, in bytes, and what is said of it.
+const MAX_REFERENCE: usize = 512;
+const MAX_SENTENCE: usize = 1024;
 
 /// A name of a program, capability, source, pipeline or event, in bytes.
 const MAX_NAME: usize = 256;
@@ -48,6 +55,8 @@ pub(super) struct Hello {
     /// Whether it listed `test_connection`.
     pub(super) tests_connections: bool,
     pub(super) held: Vec<Token>,
+    /// Whether somebody only looks.
+    pub(super) is_diagnostic: bool,
 }
 
 #[derive(Debug)]
@@ -57,6 +66,7 @@ pub(super) struct DefinitionStatus {
     pub(super) accepted: bool,
     pub(super) reason: &'static str,
     pub(super) detail: String,
+    pub(super) unreadable: Vec<UnreadableSecret>,
 }
 
 #[derive(Debug)]
@@ -109,7 +119,6 @@ impl TryFrom<session_request::Message> for Incoming {
             Message::Draining(_) => Self::Unlisted("drain"),
             Message::LogLines(_) => Self::Unlisted("logs"),
             Message::TestConnectionResult(result) => Self::TestResult(result.try_into()?),
-            Message::SecretPreflightResult(_) => Self::Unlisted("secret_preflight"),
         })
     }
 }
@@ -130,7 +139,14 @@ impl TryFrom<v1::Hello> for Hello {
             tests_connections: hello.capabilities.iter().any(|name| name == "test_connection"),
             capabilities: hello.capabilities.into_iter().map(name).collect::<Result<_, _>>()?,
             sources: hello.sources.into_iter().map(name).collect::<Result<_, _>>()?,
-            held: hello.held.iter().filter_map(|held| wire::token(held.token.as_ref())).collect(),
+            // Who only looks holds nothing.
+            held: hello
+                .held
+                .iter()
+                .filter(|_| !hello.diagnostic)
+                .filter_map(|held| wire::token(held.token.as_ref()))
+                .collect(),
+            is_diagnostic: hello.diagnostic,
         })
     }
 }
@@ -139,8 +155,10 @@ impl TryFrom<v1::DefinitionStatus> for DefinitionStatus {
     type Error = Problem;
 
     fn try_from(status: v1::DefinitionStatus) -> Result<Self, Problem> {
+        at_most(status.unreadable_secrets.len(), MAX_SECRETS, "DefinitionStatus.unreadable_secrets")?;
         Ok(Self {
             reason: wire::reason(status.reason),
+            unreadable: status.unreadable_secrets.into_iter().map(unreadable).collect::<Result<_, _>>()?,
             pipeline: wire::text(status.pipeline, MAX_NAME, "DefinitionStatus.pipeline")?,
             version: status.version,
             accepted: status.accepted,
@@ -195,6 +213,15 @@ fn test_step(step: v1::TestConnectionStep) -> Result<TestStep, Problem> {
         reason: (status == TestStatus::Failed).then(|| wire::reason(step.reason).to_owned()),
         message: text(step.message, "TestConnectionStep.message")?,
         remediation: (!remediation.is_empty()).then_some(remediation),
+    })
+}
+
+fn unreadable(secret: v1::UnreadableSecret) -> Result<UnreadableSecret, Problem> {
+    Ok(UnreadableSecret {
+        field: wire::text(secret.field, MAX_NAME, "UnreadableSecret.field")?,
+        reference: wire::text(secret.reference, MAX_REFERENCE, "UnreadableSecret.reference")?,
+        reason: wire::reason(secret.reason).to_owned(),
+        detail: wire::text(secret.detail, MAX_SENTENCE, "UnreadableSecret.detail")?,
     })
 }
 

@@ -7,6 +7,8 @@
 //! | open | `Hello` again, a message of an unlisted capability | – | refused |
 //! | open | definitions changed | send new and changed ones of the agent's sources, and what is gone | open |
 //! | open | `DefinitionStatus` of the version sent | save it; grant if accepted | open |
+//! | open, diagnostic | definitions changed | as above; the first time, say that all were sent | open |
+//! | open, diagnostic | `DefinitionStatus`, `LeaseRequest`, changed runs or tests | – | open |
 //! | open | `LeaseRequest` | grant | open |
 //! | open | open runs changed | look into held leases that are not; grant | open |
 //! | open | `Heartbeat` | renew | open |
@@ -68,6 +70,8 @@ pub(super) enum Effect {
     SendDefinition { pipeline: String, version: u64, workflow_json: String },
     /// Take an offer back.
     SendRemoved(String),
+    /// Say that every definition was sent.
+    SendAllSent,
     /// Keep what the agent thinks of a definition.
     SaveVerdict(DefinitionStatus),
     /// Try to grant a run.
@@ -112,6 +116,15 @@ struct Open {
     tests_connections: bool,
     /// Connection tests that were sent and are not answered.
     testing: BTreeSet<TestId>,
+    /// Somebody only looks: it is granted nothing and judges nothing.
+    looks: Option<Looking>,
+}
+
+/// How far a diagnostic session is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looking {
+    Waits,
+    HasAll,
 }
 
 /// A definition that was sent.
@@ -163,8 +176,9 @@ impl Machine {
                     slots: 0,
                     held: BTreeMap::new(),
                     runs: Arc::default(),
-                    tests_connections: hello.tests_connections,
+                    tests_connections: hello.tests_connections && !hello.is_diagnostic,
                     testing: BTreeSet::new(),
+                    looks: hello.is_diagnostic.then_some(Looking::Waits),
                 });
                 Ok(vec![Effect::Welcome(hello)])
             }
@@ -266,13 +280,17 @@ impl Open {
                 });
             }
         }
+        if self.looks == Some(Looking::Waits) {
+            self.looks = Some(Looking::HasAll);
+            effects.push(Effect::SendAllSent);
+        }
         effects
     }
 
     /// A status of another version than the last one sent is late: the one that counts is on its way.
     fn on_status(&mut self, status: DefinitionStatus) -> Vec<Effect> {
         let offered = self.offered.get_mut(&status.pipeline).filter(|offered| offered.version == status.version);
-        let Some(offered) = offered else { return Vec::new() };
+        let Some(offered) = offered.filter(|_| self.looks.is_none()) else { return Vec::new() };
         offered.accepted = status.accepted;
         let mut effects = vec![Effect::SaveVerdict(status)];
         effects.extend(self.grants());
@@ -368,6 +386,7 @@ mod tests {
             sources: vec!["salesforce".to_owned()],
             tests_connections: true,
             held: Vec::new(),
+            is_diagnostic: false,
         }))
     }
 
@@ -428,7 +447,7 @@ mod tests {
                             model.accepted.extend(accepted.then_some((pipeline, version)));
                         }
                         Input::Message(Incoming::DefinitionStatus(DefinitionStatus {
-                            pipeline: pipeline.to_string(), version, accepted, reason: "", detail: String::new(),
+                            pipeline: pipeline.to_string(), version, accepted, reason: "", detail: String::new(), unreadable: Vec::new(),
                         }))
                     }
                     Action::Ask(slots) => {

@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use self::state::State;
 use super::{
     Applied, BaselineEntry, Batch, Definition, Ending, EnqueueError, EntityBody, EntityRow, Eof, Event, Failure, Fault,
-    Figures, Granted, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, Store, StoreError, Token,
-    Verdict, WriteError, Writer,
+    Figures, Granted, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, RunState, Store, StoreError,
+    Token, Verdict, WriteError, Writer,
 };
 
 /// A [`Store`] in memory.
@@ -158,6 +158,10 @@ impl Store for MemoryStore {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         self.transaction(|state| Ok(state.release(writer, ending, reason, detail, now)))
+    }
+
+    async fn cancel(&self, run_id: RunId, now: Timestamp) -> Result<Option<RunState>, StoreError> {
+        self.transaction(|state| Ok(state.cancel(run_id, now)))
     }
 
     async fn expire(

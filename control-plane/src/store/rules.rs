@@ -22,6 +22,9 @@ pub(super) const AGENT_LOST: &str = "AGENT_LOST";
 /// Reason of a lease that the control plane took back.
 pub(super) const LEASE_REVOKED: &str = "LEASE_REVOKED";
 
+/// Reason of a run that an operator ended.
+pub(super) const CANCELLED: &str = "CANCELLED";
+
 /// What an operator reads of a run that was cancelled with its pipeline.
 pub(super) const REVOKED_DETAIL: &str = "the pipeline was removed or disabled";
 
@@ -47,7 +50,7 @@ pub(super) fn standing(run: Option<&Run>, current_fence: u64, writer: &Writer) -
         (RunState::Granted | RunState::Running, _) => Ok(Standing::Current),
         (RunState::Committed, _) => Ok(Standing::Committed),
         (RunState::Queued | RunState::Failed, Some(AGENT_LOST)) => Err(Refusal::LeaseExpired { current_fence }),
-        (RunState::Cancelled, Some(LEASE_REVOKED)) => Err(Refusal::LeaseRevoked { current_fence }),
+        (RunState::Cancelled, Some(LEASE_REVOKED | CANCELLED)) => Err(Refusal::LeaseRevoked { current_fence }),
         (RunState::Queued | RunState::Failed | RunState::Cancelled, _) => Err(Refusal::Fenced { current_fence }),
     }
 }

@@ -22,8 +22,8 @@ use sqlx::{Connection as _, Sqlite, SqlitePool, Transaction};
 
 use super::{
     Applied, BaselineEntry, Batch, Definition, Ending, EnqueueError, EntityBody, EntityRow, Eof, Event, Failure, Fault,
-    Figures, Granted, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, Store, StoreError, Token,
-    Verdict, WriteError, Writer,
+    Figures, Granted, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, RunState, Store, StoreError,
+    Token, Verdict, WriteError, Writer,
 };
 
 /// How long a transaction waits for one of another process. Theirs are a few rows.
@@ -41,10 +41,11 @@ const PAGE_SIZE: u32 = 8 * 1024;
 const CHECKPOINT_PAGES: &str = "4096";
 
 /// The schema, a file a version, in order.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     include_str!("../../migrations/0001_initial.sql"),
     include_str!("../../migrations/0002_memos.sql"),
     include_str!("../../migrations/0003_connection_test.sql"),
+    include_str!("../../migrations/0004_unreadable_secrets.sql"),
 ];
 
 /// A [`Store`] in a SQLite file.
@@ -226,6 +227,10 @@ impl Store for SqliteStore {
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         transaction!(self, "release a lease", |db| runs::release(db, writer, ending, reason, detail, now))
+    }
+
+    async fn cancel(&self, run_id: RunId, now: Timestamp) -> Result<Option<RunState>, StoreError> {
+        transaction!(self, "cancel a run", |db| runs::cancel(db, run_id, now))
     }
 
     async fn expire(

@@ -152,6 +152,21 @@ pub struct Verdict {
     pub reason: Option<String>,
     /// A sentence for the operator.
     pub detail: Option<String>,
+    /// References that the agent could not read when the definition came.
+    pub unreadable_secrets: Vec<UnreadableSecret>,
+}
+
+/// A reference of a definition that an agent could not read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnreadableSecret {
+    /// The field of the definition.
+    pub field: String,
+    /// What it holds.
+    pub reference: String,
+    /// Name from the catalogue of reasons.
+    pub reason: String,
+    /// A sentence for the operator.
+    pub detail: String,
 }
 
 /// Where a run is. Queued → granted → running → committed, failed or cancelled; an active run whose agent is lost is

@@ -206,6 +206,7 @@ pub(crate) fn hello() -> v1::Hello {
         capabilities: vec!["memos".to_owned(), "telepathy".to_owned()],
         sources: vec!["salesforce".to_owned()],
         held: Vec::new(),
+        diagnostic: false,
     }
 }
 

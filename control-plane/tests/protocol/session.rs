@@ -15,7 +15,7 @@ async fn welcome_says_what_is_in_force() {
     let plane = Plane::start().await;
     let (mut session, welcome) = Session::hello(&mut west(&plane).await).await;
     assert_eq!(welcome.protocol, 1);
-    assert_eq!(welcome.capabilities, ["zstd", "memos", "test_connection"]);
+    assert_eq!(welcome.capabilities, ["zstd", "memos", "test_connection", "secret_preflight", "diagnostic"]);
     assert_eq!(welcome.heartbeat_interval.unwrap().seconds, 15);
     assert_eq!(welcome.lease_ttl.unwrap().seconds, 60);
     let definition = session.definition().await;
@@ -58,7 +58,6 @@ async fn a_message_of_a_capability_that_was_not_listed_is_a_violation_that_names
     for (message, capability) in [
         (session_request::Message::Draining(v1::Draining::default()), "`drain`"),
         (session_request::Message::LogLines(v1::LogLines::default()), "`logs`"),
-        (session_request::Message::SecretPreflightResult(v1::SecretPreflightResult::default()), "`secret_preflight`"),
     ] {
         let (mut session, _) = Session::hello(&mut client).await;
         session.say(message).await;
@@ -108,6 +107,7 @@ async fn a_rejected_definition_is_not_granted_and_its_reason_is_kept() {
             accepted: false,
             reason: Reason::LiteralSecret.into(),
             detail: "password: a literal".to_owned(),
+            unreadable_secrets: Vec::new(),
         }))
         .await;
     session.ask(1).await;
@@ -122,6 +122,68 @@ async fn a_rejected_definition_is_not_granted_and_its_reason_is_kept() {
     assert_eq!(changed.version, 2);
     session.accept(&changed).await;
     assert_eq!(session.grant().await.definition_version, 2);
+}
+
+#[tokio::test]
+async fn what_an_agent_cannot_read_is_kept_with_its_answer_and_does_not_keep_the_run_away() {
+    let plane = Plane::start().await;
+    let (mut session, _) = Session::hello(&mut west(&plane).await).await;
+    let definition = session.definition().await;
+    let unreadable = v1::UnreadableSecret {
+        field: "password".to_owned(),
+        reference: "secret:/a".to_owned(),
+        reason: Reason::SecretUnavailable.into(),
+        detail: "not found".to_owned(),
+    };
+    session
+        .say(session_request::Message::DefinitionStatus(v1::DefinitionStatus {
+            pipeline: definition.pipeline,
+            version: definition.version,
+            accepted: true,
+            unreadable_secrets: vec![unreadable],
+            ..v1::DefinitionStatus::default()
+        }))
+        .await;
+    session.ask(1).await;
+    plane.trigger().await;
+    session.grant().await;
+    let verdict = plane.handle.store().verdicts().await.unwrap().remove(0);
+    assert!(verdict.accepted);
+    let [secret] = &verdict.unreadable_secrets[..] else { panic!("{verdict:?}") };
+    assert_eq!((secret.field.as_str(), secret.reason.as_str()), ("password", "SECRET_UNAVAILABLE"));
+    assert_eq!((secret.reference.as_str(), secret.detail.as_str()), ("secret:/a", "not found"));
+}
+
+#[tokio::test]
+async fn a_diagnostic_session_is_sent_definitions_and_nothing_else_and_disturbs_nobody() {
+    let plane = Plane::start().await;
+    let mut client = west(&plane).await;
+    let (mut agent, token) = granted(&plane, &mut client).await;
+    let sessions = plane.handle.sessions();
+    assert_eq!(sessions.len(), 1);
+    // It claims the other one's lease, answers and asks: nothing comes of it.
+    let held = vec![v1::HeldLease { token: Some(token.clone()), pipeline: PIPELINE.to_owned() }];
+    let look = v1::Hello { diagnostic: true, instance_id: vec![8; 16].into(), held, ..hello() };
+    let (mut looker, welcome) = Session::hello_with(&mut client, look).await;
+    assert_eq!(welcome.resumed_run_ids, Vec::<String>::new());
+    let definition = looker.definition().await;
+    assert_eq!(looker.hear().await, session_response::Message::DefinitionsSent(v1::DefinitionsSent {}));
+    let status = v1::DefinitionStatus {
+        pipeline: definition.pipeline,
+        version: definition.version,
+        detail: "no".to_owned(),
+        ..v1::DefinitionStatus::default()
+    };
+    looker.say(session_request::Message::DefinitionStatus(status)).await;
+    looker.ask(1).await;
+    // One is queued beside the one that runs; another agent would get it as soon as that one ends.
+    plane.trigger().await;
+    assert_eq!(looker.beat(1, &[]).await, Vec::<String>::new());
+    assert_eq!(plane.handle.sessions(), sessions, "it is not listed");
+    let verdicts = plane.handle.store().verdicts().await.unwrap();
+    assert!(verdicts.iter().all(|verdict| verdict.accepted), "{verdicts:?}");
+    drop(looker);
+    assert_eq!(agent.beat(1, std::slice::from_ref(&token)).await, [token.run_id], "the lease is the agent's as before");
 }
 
 #[tokio::test]
@@ -231,6 +293,24 @@ async fn a_removed_pipeline_is_revoked() {
         }
         other => panic!("expected DefinitionRemoved and Revoke, got {other:?}"),
     }
+}
+
+#[tokio::test]
+async fn a_cancelled_run_is_revoked_as_such_and_its_writer_writes_nothing_more() {
+    let plane = Plane::start().await;
+    let mut client = west(&plane).await;
+    let (mut session, token) = granted(&plane, &mut client).await;
+    let (mut push, _) = Push::open(&mut client, &token).await;
+    // As another process does it: the store is all that they share.
+    plane.handle.store().cancel(token.run_id.parse().unwrap(), jiff::Timestamp::now()).await.unwrap();
+    assert_eq!(push.fenced().await, Reason::LeaseRevoked);
+    match session.hear().await {
+        session_response::Message::Revoke(revoke) => {
+            assert_eq!((revoke.run_id.as_str(), revoke.reason()), (token.run_id.as_str(), Reason::Cancelled));
+        }
+        other => panic!("expected Revoke, got {other:?}"),
+    }
+    assert_eq!(session.beat(1, std::slice::from_ref(&token)).await, Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -18,7 +18,7 @@ use crate::event::{AgentEvent, RunProgress};
 use crate::lease::{Leases, Lost};
 use crate::plan::{Connectors, Plan};
 use crate::run::{Ended, Run};
-use crate::session::{Command, Definition, Event, Grant, Held, Link, Reason, RunId, WriteToken};
+use crate::session::{Command, Definition, Event, Grant, Held, Link, Reason, RunId, Verdict, WriteToken};
 use crate::status;
 use crate::telemetry;
 use crate::upload::Target;
@@ -206,11 +206,11 @@ impl Supervisor {
     fn on_definition(&mut self, definition: Definition) {
         let Definition { pipeline, version, workflow_json } = definition;
         let planned = self.connectors.plan_json(&workflow_json);
-        let (plan, refused) = match planned {
+        let (plan, verdict) = match planned {
             Ok(plan) => {
                 info!(%pipeline, version, "definition accepted");
                 self.tell(AgentEvent::DefinitionAccepted { pipeline: pipeline.clone(), version });
-                (Some(Arc::new(plan)), None)
+                (Some(Arc::new(plan)), Verdict::Accepted { unreadable: Vec::new() })
             }
             Err(error) => {
                 warn!(%pipeline, version, reason = %error.reason, %error, "definition rejected");
@@ -222,11 +222,11 @@ impl Supervisor {
                     detail: detail.clone(),
                 };
                 self.tell(rejected);
-                (None, Some((reason, detail)))
+                (None, Verdict::Refused(reason, detail))
             }
         };
         self.definitions.insert(pipeline.clone(), Planned { version, plan });
-        self.outbox.push_back(Command::Answer { pipeline, version, refused });
+        self.outbox.push_back(Command::Answer { pipeline, version, verdict });
     }
 
     fn on_grant(&mut self, grant: Grant) {
@@ -298,7 +298,12 @@ impl Supervisor {
     fn lose(&mut self, lost: Vec<Lost>) {
         for Lost { run_id, reason } in lost {
             let Some(running) = self.running.get_mut(&run_id) else { continue };
-            warn!(%run_id, pipeline = %running.pipeline, %reason, "lease lost, stopping the run");
+            let pipeline = &running.pipeline;
+            if reason == Reason::CANCELLED {
+                info!(%run_id, %pipeline, "the run was cancelled, stopping it");
+            } else {
+                warn!(%run_id, %pipeline, %reason, "lease lost, stopping the run");
+            }
             running.stopped.get_or_insert_with(|| Ended::lease_lost(reason));
             running.stop.cancel();
         }

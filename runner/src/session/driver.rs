@@ -10,10 +10,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
 use super::machine::{ANSWER, Effect, Input, Machine, Received, Say, SessionError};
-use super::{Link, Session, connect, refusal_of, wire};
+use super::{Link, Session, Verdict, connect, refusal_of, wire};
 
 /// The contract's limit for a message of this stream; a larger one ends it.
-const MAX_MESSAGE: usize = 256 * 1024;
+pub(super) const MAX_MESSAGE: usize = 256 * 1024;
 /// Messages that wait for the network. Few: a heartbeat must not stand behind a queue.
 const OUTGOING: usize = 16;
 /// How often the machine looks at the time: often enough that a lease counted on a clock that moved on in suspend is
@@ -46,7 +46,7 @@ pub(super) async fn drive(session: &mut Session, link: Link) -> End {
     let held = session.held.borrow().clone();
     let (machine, effects) = Machine::start(session.clock.now(), held);
     let (outgoing, messages) = mpsc::channel(OUTGOING);
-    let mut driver = Driver { session, link, machine, outgoing, tick: LONGEST_TICK };
+    let mut driver = Driver { session, link, machine, outgoing, tick: LONGEST_TICK, takes_preflight: false };
     let error = match driver.run(effects, messages).await {
         Ok(never) => match never {},
         Err(error) => error,
@@ -63,6 +63,8 @@ struct Driver<'a> {
     machine: Machine,
     outgoing: mpsc::Sender<v1::SessionRequest>,
     tick: Duration,
+    /// Whether the control plane takes unreadable references with the answer to a definition.
+    takes_preflight: bool,
 }
 
 impl Driver<'_> {
@@ -109,6 +111,7 @@ impl Driver<'_> {
             Ok(Some(message)) => {
                 self.link.zstd |= wire::lists(&message, wire::ZSTD);
                 self.link.memos |= wire::lists(&message, wire::MEMOS);
+                self.takes_preflight |= wire::lists(&message, wire::SECRET_PREFLIGHT);
                 Ok(Input::Received(wire::received(message)))
             }
             Ok(None) => Err(SessionError::Closed),
@@ -138,6 +141,9 @@ impl Driver<'_> {
     async fn say(&mut self, say: Say) -> Result<(), SessionError> {
         let message = match say {
             Say::Hello { held } => Some(wire::hello(self.session.instance_id, &self.session.sources, held)),
+            Say::Answer { pipeline, version, verdict: Verdict::Accepted { .. } } if !self.takes_preflight => {
+                wire::said(Say::Answer { pipeline, version, verdict: Verdict::Accepted { unreadable: Vec::new() } })
+            }
             other => wire::said(other),
         };
         let Some(message) = message else { return Ok(()) };
@@ -150,7 +156,7 @@ impl Driver<'_> {
     }
 }
 
-fn refused(status: &tonic::Status) -> SessionError {
+pub(super) fn refused(status: &tonic::Status) -> SessionError {
     let refusal = refusal_of(status);
     match connect::late_advice(status) {
         Some(advice) => SessionError::Tls { advice, refusal },

@@ -35,7 +35,7 @@ use std::time::Duration;
 use super::connect::ConnectError;
 use super::{
     Command, Definition, Event, Grant, Held, LONGEST_PAUSE, Reason, Refusal, Release, Report, RunId, Terms,
-    TestRequest, TestStep,
+    TestRequest, TestStep, Verdict,
 };
 use crate::clock::Moment;
 
@@ -90,7 +90,7 @@ pub(super) enum Input {
 #[derive(Debug, Clone)]
 pub(super) enum Say {
     Hello { held: Vec<Held> },
-    Answer { pipeline: String, version: u64, refused: Option<(Reason, String)> },
+    Answer { pipeline: String, version: u64, verdict: Verdict },
     LeaseRequest { slots: u32 },
     Heartbeat { id: u64, renewals: Vec<Held> },
     Release(Release),
@@ -325,10 +325,10 @@ impl Open {
 
     fn on_command(&mut self, now: Moment, command: Command) -> Vec<Effect> {
         match command {
-            Command::Answer { pipeline, version, refused } => match self.definitions.get_mut(&pipeline) {
+            Command::Answer { pipeline, version, verdict } => match self.definitions.get_mut(&pipeline) {
                 Some((current, answered @ false)) if *current == version => {
                     *answered = true;
-                    vec![Effect::Say(Say::Answer { pipeline, version, refused })]
+                    vec![Effect::Say(Say::Answer { pipeline, version, verdict })]
                 }
                 // It is about an earlier version, or was meant for an earlier session.
                 Some(_) | None => Vec::new(),

@@ -10,19 +10,27 @@ use v1::session_response::Message as Response;
 use super::machine::{PROTOCOL, Received, Say};
 use super::{
     Definition, Grant, Held, LeaseId, Outcome, Reason, Release, Report, RunId, Terms, TestOutcome, TestRequest,
-    TestStep, WriteToken,
+    TestStep, UnreadableSecret, Verdict, WriteToken,
 };
 use crate::event::RunProgress;
 
 /// What this agent can do beyond the base. Every other capability of the contract comes with its own change.
-const CAPABILITIES: [&str; 3] = [ZSTD, MEMOS, "test_connection"];
+const CAPABILITIES: [&str; 4] = [ZSTD, MEMOS, "test_connection", SECRET_PREFLIGHT];
 /// Push is compressed when both sides list it.
 pub(super) const ZSTD: &str = "zstd";
 /// Records and the baseline carry memos when both sides list it.
 pub(super) const MEMOS: &str = "memos";
+/// The answer to a definition says which references cannot be read, when both sides list it.
+pub(super) const SECRET_PREFLIGHT: &str = "secret_preflight";
+/// A session that only looks. The agent lists it for such a session only.
+pub(super) const DIAGNOSTIC: &str = "diagnostic";
 
-/// The contract's limit for sentences, in bytes.
+/// The contract's limit for sentences, in bytes, and for the one about a reference.
 const MAX_DETAIL: usize = 4 * 1024;
+const MAX_SENTENCE: usize = 1024;
+
+/// References that cannot be read, in the answer to a definition; more are left out.
+const MAX_SECRETS: usize = 64;
 
 /// Steps of a connection test that are answered; more are left out. With two sentences each the answer stays below the
 /// 256 KiB of a message.
@@ -51,10 +59,9 @@ pub(super) fn received(response: v1::SessionResponse) -> Received {
         Some(Response::Pushback(pushback)) => {
             duration(pushback.retry_after, "Pushback.retry_after").map(Received::Pushback)
         }
-        Some(Response::Cancel(_)) => Ok(unasked("Cancel", "cancel")),
         Some(Response::Drain(_)) => Ok(unasked("Drain", "drain")),
         Some(Response::TestConnection(test)) => test_asked(test),
-        Some(Response::SecretPreflight(_)) => Ok(unasked("SecretPreflight", "secret_preflight")),
+        Some(Response::DefinitionsSent(_)) => Ok(unasked("DefinitionsSent", DIAGNOSTIC)),
     };
     parsed.unwrap_or_else(Received::Malformed)
 }
@@ -141,6 +148,7 @@ pub(super) fn hello(instance_id: [u8; 16], sources: &[String], held: Vec<Held>) 
             .into_iter()
             .map(|held| v1::HeldLease { token: Some(held.token.into()), pipeline: held.pipeline })
             .collect(),
+        diagnostic: false,
     }))
 }
 
@@ -149,13 +157,7 @@ pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
     let message = match say {
         // Needs what only the driver has: see [`hello`].
         Say::Hello { .. } => return None,
-        Say::Answer { pipeline, version, refused } => Request::DefinitionStatus(v1::DefinitionStatus {
-            pipeline,
-            version,
-            accepted: refused.is_none(),
-            reason: refused.as_ref().map_or(0, |(reason, _)| reason_number(*reason)),
-            detail: refused.map(|(_, detail)| cut(detail)).unwrap_or_default(),
-        }),
+        Say::Answer { pipeline, version, verdict } => Request::DefinitionStatus(status(pipeline, version, verdict)),
         Say::LeaseRequest { slots } => Request::LeaseRequest(v1::LeaseRequest { slots }),
         Say::Heartbeat { id, renewals } => Request::Heartbeat(v1::Heartbeat {
             id,
@@ -175,7 +177,7 @@ pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
             }
             .into(),
             reason: reason_number(reason),
-            detail: cut(detail),
+            detail: cut(detail, MAX_DETAIL),
         }),
         Say::Report(Report { token, severity, code, text }) => Request::RunEvent(v1::RunEvent {
             token: Some(token.into()),
@@ -185,7 +187,7 @@ pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
             }
             .into(),
             code: code.to_owned(),
-            text: cut(text),
+            text: cut(text, MAX_DETAIL),
         }),
         Say::Tested { request_id, steps } => Request::TestConnectionResult(v1::TestConnectionResult {
             request_id,
@@ -193,6 +195,29 @@ pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
         }),
     };
     Some(request(message))
+}
+
+fn status(pipeline: String, version: u64, verdict: Verdict) -> v1::DefinitionStatus {
+    let status = v1::DefinitionStatus { pipeline, version, ..v1::DefinitionStatus::default() };
+    match verdict {
+        Verdict::Accepted { unreadable } => v1::DefinitionStatus {
+            accepted: true,
+            unreadable_secrets: unreadable.into_iter().take(MAX_SECRETS).map(unreadable_secret).collect(),
+            ..status
+        },
+        Verdict::Refused(reason, detail) => {
+            v1::DefinitionStatus { reason: reason_number(reason), detail: cut(detail, MAX_DETAIL), ..status }
+        }
+    }
+}
+
+fn unreadable_secret(secret: UnreadableSecret) -> v1::UnreadableSecret {
+    v1::UnreadableSecret {
+        field: secret.field,
+        reference: secret.reference,
+        reason: reason_number(secret.reason),
+        detail: cut(secret.detail, MAX_SENTENCE),
+    }
 }
 
 fn test_step(step: TestStep) -> v1::TestConnectionStep {
@@ -204,9 +229,9 @@ fn test_step(step: TestStep) -> v1::TestConnectionStep {
         name: step.name.to_owned(),
         mandatory: step.mandatory,
         passed: step.outcome == TestOutcome::Passed,
-        message: cut(step.message),
+        message: cut(step.message, MAX_DETAIL),
         reason,
-        remediation: cut(step.remediation),
+        remediation: cut(step.remediation, MAX_DETAIL),
         skipped: step.outcome == TestOutcome::Skipped,
     }
 }
@@ -236,8 +261,8 @@ fn progress(progress: &RunProgress) -> v1::Progress {
 }
 
 /// The longest beginning of a sentence that the contract lets through.
-fn cut(mut text: String) -> String {
-    text.truncate(text.floor_char_boundary(MAX_DETAIL));
+fn cut(mut text: String, max: usize) -> String {
+    text.truncate(text.floor_char_boundary(max));
     text
 }
 
@@ -265,6 +290,7 @@ mod tests {
             Reason::LEASE_EXPIRED,
             Reason::LEASE_REVOKED,
             Reason::OUT_OF_ORDER,
+            Reason::CANCELLED,
             Reason::DRAINING,
             Reason::RUN_DEADLINE,
             Reason::BUSY,
@@ -278,8 +304,8 @@ mod tests {
 
     #[test]
     fn a_message_of_an_unlisted_capability_is_named() {
-        let cancel = v1::SessionResponse { message: Some(Response::Cancel(v1::Cancel::default())) };
-        assert_eq!(received(cancel), Received::Unasked { message: "Cancel", capability: "cancel" });
+        let drain = v1::SessionResponse { message: Some(Response::Drain(v1::Drain::default())) };
+        assert_eq!(received(drain), Received::Unasked { message: "Drain", capability: "drain" });
         let grant = v1::Grant { checkpoint: Some(v1::Checkpoint::default()), ..v1::Grant::default() };
         let grant = v1::SessionResponse { message: Some(Response::Grant(grant)) };
         assert_eq!(received(grant), Received::Unasked { message: "Grant.checkpoint", capability: "resume" });
@@ -294,7 +320,7 @@ mod tests {
 
     #[test]
     fn a_sentence_is_cut_between_characters() {
-        assert_eq!(cut("ä".repeat(3000)).len(), MAX_DETAIL);
-        assert_eq!(cut(format!("a{}", "ä".repeat(3000))).len(), MAX_DETAIL - 1);
+        assert_eq!(cut("ä".repeat(3000), MAX_DETAIL).len(), MAX_DETAIL);
+        assert_eq!(cut(format!("a{}", "ä".repeat(3000)), MAX_DETAIL).len(), MAX_DETAIL - 1);
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use rustify::endpoint::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
 use serde::Deserialize;
@@ -11,12 +12,22 @@ use vaultrs::client::VaultClient;
 use vaultrs::error::ClientError;
 
 use super::KvVersion;
-use crate::{ReadError, SecretValue};
+use crate::{Read, ReadError, SecretValue};
 
 /// An entry: values by key.
+pub(super) struct Entry {
+    fields: Fields,
+    version: Option<Version>,
+}
+
+type Fields = BTreeMap<String, Field>;
+
+/// Which version of an entry it is; KV 2 only.
 #[derive(Deserialize)]
-#[serde(transparent)]
-pub(super) struct Entry(BTreeMap<String, Field>);
+struct Version {
+    version: u64,
+    created_time: String,
+}
 
 /// The value of a key, zeroed when dropped.
 enum Field {
@@ -26,13 +37,37 @@ enum Field {
 }
 
 impl Entry {
+    /// Reads it from a mount of KV 1.
+    pub(super) async fn unversioned(client: &VaultClient, mount: &str, path: &str) -> Result<Self, ClientError> {
+        let fields = vaultrs::kv1::get(client, mount, path).await?;
+        Ok(Self { fields, version: None })
+    }
+
+    /// Reads its newest version from a mount of KV 2.
+    pub(super) async fn newest(client: &VaultClient, mount: &str, path: &str) -> Result<Self, ClientError> {
+        let read = ReadNewest { mount: mount.to_owned(), path: path.to_owned() };
+        let Newest { data, metadata } = vaultrs::api::exec_with_result(client, read).await?;
+        Ok(Self { fields: data, version: Some(metadata) })
+    }
+
+    /// The value of a key, and which version of it this is.
+    pub(super) fn read(mut self, key: Option<&str>) -> Result<Read, ReadError> {
+        let version = self.version.take().map(|Version { version, created_time }| {
+            // To the second: a server says nine digits more.
+            let created = created_time.parse::<Timestamp>().map_or(created_time, |time| format!("{time:.0}"));
+            format!("version {version}, created {created}")
+        });
+        Ok(Read { value: self.value(key)?, version })
+    }
+
     /// The value of a key; without one of the only key, else of `value`.
-    pub(super) fn value(mut self, key: Option<&str>) -> Result<SecretValue, ReadError> {
+    fn value(mut self, key: Option<&str>) -> Result<SecretValue, ReadError> {
+        let fields = &mut self.fields;
         let field = match key {
-            Some(key) => self.0.remove(key).ok_or(ReadError::KeyMissing)?,
-            None if self.0.len() == 1 => self.0.pop_first().map(|(_, field)| field).ok_or(ReadError::NotFound)?,
-            None if self.0.is_empty() => return Err(ReadError::KeyMissing),
-            None => self.0.remove("value").ok_or(ReadError::Unusable(
+            Some(key) => fields.remove(key).ok_or(ReadError::KeyMissing)?,
+            None if fields.len() == 1 => fields.pop_first().map(|(_, field)| field).ok_or(ReadError::NotFound)?,
+            None if fields.is_empty() => return Err(ReadError::KeyMissing),
+            None => fields.remove("value").ok_or(ReadError::Unusable(
                 "has several keys and none of them is `value`; name the one that is meant behind `#`",
             ))?,
         };
@@ -95,6 +130,35 @@ impl<'de> Deserialize<'de> for Field {
         }
 
         deserializer.deserialize_any(Any)
+    }
+}
+
+/// The newest version of an entry of KV 2.
+#[derive(Deserialize)]
+struct Newest {
+    data: Fields,
+    metadata: Version,
+}
+
+/// vaultrs' own request keeps the values in a tree of JSON, which nobody zeroes.
+#[derive(Debug)]
+struct ReadNewest {
+    mount: String,
+    path: String,
+}
+
+impl Endpoint for ReadNewest {
+    type Response = Newest;
+
+    const REQUEST_BODY_TYPE: RequestType = RequestType::JSON;
+    const RESPONSE_BODY_TYPE: ResponseType = ResponseType::JSON;
+
+    fn path(&self) -> String {
+        format!("{}/data/{}", self.mount, self.path)
+    }
+
+    fn method(&self) -> RequestMethod {
+        RequestMethod::GET
     }
 }
 

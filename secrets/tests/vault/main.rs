@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 
 async fn read(store: &VaultStore, reference: &str) -> Result<String, ReadError> {
     let reference: SecretRef = reference.parse().unwrap();
-    Ok(store.read(reference.path()).await?.expose().to_owned())
+    Ok(store.read(reference.path()).await?.value.expose().to_owned())
 }
 
 /// A file with a token, as an editor leaves it.
@@ -75,6 +75,15 @@ async fn both_versions_of_kv_are_detected_and_a_new_value_is_read_at_once() {
             assert_eq!(read(&store, "secret:/open/sf@prod#password").await.unwrap(), password);
             assert_eq!(read(&store, "secret:/open/sf@prod#user").await.unwrap(), "ada");
         }
+        let entry: SecretRef = "secret:/open/sf@prod#user".parse().unwrap();
+        let shown = store.read(entry.path()).await.unwrap().version;
+        let created = match version {
+            "2" => bao.get(&format!("{name}/data/open/sf@prod")).await["data"]["metadata"]["created_time"].to_string(),
+            _ => String::new(),
+        };
+        // To the second, without quotes.
+        let created = created.get(1..20).map(|seconds| format!("version 2, created {seconds}Z"));
+        assert_eq!(shown, created, "KV 1 has no versions");
         assert!(matches!(read(&store, "secret:/open/none").await, Err(ReadError::NotFound)));
         let prefixed = VaultStore::new(settings(bao, auth.clone(), name).with_prefix("open").unwrap());
         assert_eq!(read(&prefixed, "secret:/sf@prod#user").await.unwrap(), "ada");

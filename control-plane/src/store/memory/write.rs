@@ -65,6 +65,15 @@ impl State {
         true
     }
 
+    pub(super) fn cancel(&mut self, run_id: RunId, now: Timestamp) -> Option<RunState> {
+        let row = self.runs.get_mut(&run_id)?;
+        let before = row.run.state;
+        if !before.is_final() {
+            end(Arc::make_mut(row), Ending::Cancelled, rules::CANCELLED, "", now);
+        }
+        Some(before)
+    }
+
     pub(super) fn expire(
         &mut self,
         run_id: RunId,

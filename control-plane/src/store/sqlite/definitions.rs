@@ -107,9 +107,14 @@ pub(super) async fn faults(db: &mut SqliteConnection) -> Result<Vec<Fault>, Stor
     rows.iter().map(|row| Ok(Fault { file: column(row, "file")?, error: column(row, "error")? })).collect()
 }
 
+const UNREADABLE: &str = "unreadable_secrets";
+
 pub(super) async fn put_verdict(db: &mut SqliteConnection, verdict: &Verdict) -> Result<(), StoreError> {
+    let unreadable =
+        serde_json::to_string(&verdict.unreadable_secrets).or(Err(StoreError::Corrupt { what: UNREADABLE }))?;
     sqlx::query(
-        "INSERT OR REPLACE INTO verdict (pipeline, agent, version, accepted, reason, detail) VALUES (?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO verdict (pipeline, agent, version, accepted, reason, detail, unreadable_secrets)
+         VALUES (?, ?, ?, ?, ?, ?, ?)",
     )
     .bind(&verdict.pipeline)
     .bind(&verdict.agent)
@@ -117,6 +122,7 @@ pub(super) async fn put_verdict(db: &mut SqliteConnection, verdict: &Verdict) ->
     .bind(verdict.accepted)
     .bind(&verdict.reason)
     .bind(&verdict.detail)
+    .bind(unreadable)
     .execute(db)
     .await
     .map_err(failed("write a definition's status"))?;
@@ -134,6 +140,8 @@ pub(super) async fn verdicts(db: &mut SqliteConnection) -> Result<Vec<Verdict>, 
             accepted: flag(row, "accepted")?,
             reason: column(row, "reason")?,
             detail: column(row, "detail")?,
+            unreadable_secrets: serde_json::from_str(&column::<String>(row, UNREADABLE)?)
+                .or(Err(StoreError::Corrupt { what: UNREADABLE }))?,
         })
     };
     rows.iter().map(verdict).collect()

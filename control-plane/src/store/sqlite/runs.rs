@@ -233,6 +233,18 @@ pub(super) async fn release(
     Ok(true)
 }
 
+pub(super) async fn cancel(
+    db: &mut SqliteConnection,
+    run_id: RunId,
+    now: Timestamp,
+) -> Result<Option<RunState>, StoreError> {
+    let Some(run) = one(db, run_id).await? else { return Ok(None) };
+    if !run.state.is_final() {
+        end(db, &run, Ending::Cancelled, rules::CANCELLED, "", now).await?;
+    }
+    Ok(Some(run.state))
+}
+
 pub(super) async fn expire(
     db: &mut SqliteConnection,
     run_id: RunId,

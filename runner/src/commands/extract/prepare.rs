@@ -7,7 +7,7 @@
 
 use async_trait::async_trait;
 use hybrid_runner_salesforce::config::CREDENTIAL_FIELDS;
-use hybrid_runner_secrets::{ReadError, SecretPath, SecretStore, SecretValue};
+use hybrid_runner_secrets::{Read, ReadError, SecretPath, SecretStore};
 use serde_json::Value;
 
 use super::CommandError;
@@ -40,7 +40,7 @@ pub(super) struct NoStore;
 
 #[async_trait]
 impl SecretStore for NoStore {
-    async fn read(&self, _path: &SecretPath) -> Result<SecretValue, ReadError> {
+    async fn read(&self, _path: &SecretPath) -> Result<Read, ReadError> {
         Err(ReadError::Unusable("cannot be read: no store is configured; give --secrets, such as file:DIR"))
     }
 }

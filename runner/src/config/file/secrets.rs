@@ -5,7 +5,6 @@ mod vault;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use hybrid_runner_secrets::{FileStore, SecretRef, SecretStore, Stores, open_store};
 use schemars::JsonSchema;
@@ -110,7 +109,7 @@ impl StoreFile {
     }
 }
 
-type Opened = Result<Arc<dyn SecretStore>, ConfigError>;
+type Opened = Result<Box<dyn SecretStore>, ConfigError>;
 type Open = Box<dyn FnOnce(&str, &Path) -> Opened>;
 
 /// Opens a store of this kind, if there are settings for one.
@@ -122,7 +121,7 @@ fn given<S: 'static>(kind: &'static str, settings: Option<S>, open: fn(S, &str, 
 impl FileStoreFile {
     fn open(self, path: &str, directory: &Path) -> Opened {
         let dir = self.dir.ok_or_else(|| ConfigError::field(schema::join(path, "dir"), "is missing"))?;
-        Ok(Arc::new(FileStore::new(directory.join(dir))))
+        Ok(Box::new(FileStore::new(directory.join(dir))))
     }
 }
 

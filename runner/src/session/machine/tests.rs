@@ -60,6 +60,10 @@ fn tested(id: u64) -> Command {
     Command::Tested { request_id: id.to_string(), steps: vec![step] }
 }
 
+fn accepted() -> Verdict {
+    Verdict::Accepted { unreadable: Vec::new() }
+}
+
 fn receive(machine: &mut Machine, now: Moment, received: Received) -> Result<Vec<Effect>, SessionError> {
     machine.step(now, Input::Received(received))
 }
@@ -150,7 +154,7 @@ fn what_the_state_does_not_allow_ends_the_session() {
 
 #[test]
 fn a_definition_is_answered_once_and_only_in_the_session_that_sent_it() {
-    let answer = |version| Command::Answer { pipeline: "p".to_owned(), version, refused: None };
+    let answer = |version| Command::Answer { pipeline: "p".to_owned(), version, verdict: accepted() };
     let mut machine = open();
     assert!(command(&mut machine, at(0), answer(1)).is_empty(), "it was sent in an earlier session");
     receive(&mut machine, at(0), Received::Definition(definition(1))).unwrap();
@@ -238,7 +242,7 @@ fn input() -> impl Strategy<Value = (u64, Input)> {
     let release =
         || Release { token: token("r"), outcome: Outcome::Failed, reason: Reason::INTERNAL, detail: String::new() };
     let commands = prop_oneof![
-        (0..3_u64).prop_map(|version| Command::Answer { pipeline: "p".to_owned(), version, refused: None }),
+        (0..3_u64).prop_map(|version| Command::Answer { pipeline: "p".to_owned(), version, verdict: accepted() }),
         (0..3_u32).prop_map(|slots| Command::Offer { slots }),
         Just(()).prop_map(move |()| Command::Release(release())),
         (0..3_u64).prop_map(tested),

@@ -1,8 +1,6 @@
 //! `secrets.stores.NAME.aws`
 
 use std::path::Path;
-#[cfg(feature = "aws")]
-use std::sync::Arc;
 
 #[cfg(feature = "aws")]
 use hybrid_runner_secrets::{AwsSettings, AwsStore};
@@ -47,7 +45,7 @@ impl AwsFile {
             session_name: self.session_name,
         };
         settings.check().map_err(|bad| ConfigError::field(schema::join(path, bad.setting), bad.problem))?;
-        Ok(Arc::new(AwsStore::new(settings)))
+        Ok(Box::new(AwsStore::new(settings)))
     }
 
     #[cfg(not(feature = "aws"))]

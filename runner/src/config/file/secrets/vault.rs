@@ -102,7 +102,7 @@ impl VaultFile {
             let ca = directory.join(ca);
             settings = settings.with_ca(std::fs::read(&ca).map_err(|source| ConfigError::Read { path: ca, source })?);
         }
-        Ok(std::sync::Arc::new(VaultStore::new(settings)))
+        Ok(Box::new(VaultStore::new(settings)))
     }
 }
 
