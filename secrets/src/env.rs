@@ -5,6 +5,7 @@ use std::env::{self, VarError};
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
+use crate::kind::Kind;
 use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
 
 /// Reads secrets from the environment of this process.
@@ -54,6 +55,23 @@ impl Default for EnvStore {
     fn default() -> Self {
         Self::new(Self::DEFAULT_PREFIX)
     }
+}
+
+pub(crate) const KIND: Kind = Kind {
+    name: "env",
+    form: "env[:PREFIX]",
+    open: |prefix| match prefix {
+        None => Ok(Box::new(EnvStore::default())),
+        // An empty prefix would make every variable readable by whoever writes references.
+        Some(prefix) if is_prefix(prefix) => Ok(Box::new(EnvStore::new(prefix))),
+        Some(_) => Err("has a prefix that no variable begins with; \
+                        write env or env:PREFIX, with letters, digits and _ in PREFIX"
+            .to_owned()),
+    },
+};
+
+fn is_prefix(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_')
 }
 
 #[async_trait]

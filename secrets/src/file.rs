@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 use zeroize::Zeroizing;
 
+use crate::kind::Kind;
 use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
 
 /// Reads `secret:/a/b` from the file `DIR/a/b`.
@@ -27,6 +28,15 @@ impl FileStore {
         Self { directory: directory.into() }
     }
 }
+
+pub(crate) const KIND: Kind = Kind {
+    name: "file",
+    form: "file:DIR",
+    open: |directory| match directory {
+        None | Some("") => Err("names no directory; write file:DIR".to_owned()),
+        Some(directory) => Ok(Box::new(FileStore::new(directory))),
+    },
+};
 
 #[async_trait]
 impl SecretStore for FileStore {
@@ -68,8 +78,12 @@ fn read_below(directory: &Path, file: &Path) -> Result<Read, ReadError> {
     let filled = fill(&mut file, &mut buffer).map_err(reason)?;
     let text = buffer.get(..filled).unwrap_or_default();
     let text = str::from_utf8(text).ok().ok_or(ReadError::NotText)?;
-    let text = text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line));
-    Ok(Read { value: SecretValue::new(text.to_owned()), version: modified(&metadata) })
+    Ok(Read { value: SecretValue::new(without_newline(text).to_owned()), version: modified(&metadata) })
+}
+
+/// Without the one newline at its end that editors and `echo` add.
+pub(crate) fn without_newline(text: &str) -> &str {
+    text.strip_suffix('\n').map_or(text, |line| line.strip_suffix('\r').unwrap_or(line))
 }
 
 fn modified(metadata: &fs::Metadata) -> Option<String> {

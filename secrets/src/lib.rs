@@ -7,22 +7,27 @@
 //! A connector sees no store but a [`Resolver`], which asks the local [`Policy`] first and answers a [`BoundSecret`]: a
 //! value that comes out only for the hosts that the policy permits.
 
+#[cfg(feature = "aws")]
+mod aws;
 mod env;
 mod error;
 mod file;
+mod kind;
 mod memory;
 mod policy;
 mod reference;
 mod resolver;
-mod spec;
 mod stores;
 mod value;
 #[cfg(feature = "vault")]
 mod vault;
 
+#[cfg(feature = "aws")]
+pub use aws::{AwsSettings, AwsStore, BadAwsSetting};
 pub use env::EnvStore;
 pub use error::SecretError;
 pub use file::FileStore;
+pub use kind::{UnknownStore, open_store};
 pub use memory::MemoryStore;
 pub use policy::{
     Binding, Decision, Denial, HostPattern, Lack, MalformedHost, MalformedNetwork, MalformedPattern, MalformedPipeline,
@@ -30,7 +35,6 @@ pub use policy::{
 };
 pub use reference::{MalformedReference, SecretPath, SecretRef};
 pub use resolver::{BoundSecret, NotPermitted, Reads, Resolver};
-pub use spec::{StoreSpec, UnknownStoreSpec};
 pub use stores::{Read, ReadError, SecretStore, Stores};
 pub use value::SecretValue;
 #[cfg(feature = "vault")]

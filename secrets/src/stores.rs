@@ -6,14 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::{SecretError, SecretPath, SecretRef, SecretValue};
 
-/// A place that secrets are read from. A new kind of store is one file that implements this and one line where
-/// stores are configured.
+/// A place that secrets are read from. A new kind of store is one file that implements this and one line in the table
+/// of kinds.
 #[async_trait]
 pub trait SecretStore: fmt::Debug + Send + Sync {
-    /// Reads the current value at a path. Caches nothing.
+    /// Reads the current value at a path, once: [`Stores`] tries again. Caches nothing.
     ///
     /// # Errors
     /// What went wrong, without the reference: [`Stores`] adds it.
@@ -66,23 +68,32 @@ pub enum ReadError {
     Unreachable(Box<dyn std::error::Error + Send + Sync>),
 }
 
+#[async_trait]
+impl SecretStore for Box<dyn SecretStore> {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
+        self.as_ref().read(path).await
+    }
+}
+
 /// The configured stores by name, and the default one.
 #[derive(Debug, Clone, Default)]
 pub struct Stores {
-    named: BTreeMap<String, Arc<dyn SecretStore>>,
+    named: BTreeMap<String, Arc<Bounded>>,
     default: Option<String>,
 }
 
 impl Stores {
-    /// How long one read may take. A store that needs longer counts as unreachable.
+    /// How long one read may take with all its tries. A store that needs longer counts as unreachable.
     pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
+    /// Reads of one store at a time: the secrets of one login. More wait, within the time of whoever asks.
+    pub const READS_AT_ONCE: usize = 4;
 
     /// Adds a store; the first one added is the default for references without a store's name.
     #[must_use]
     pub fn with(mut self, name: impl Into<String>, store: impl SecretStore + 'static) -> Self {
         let name = name.into();
         self.default.get_or_insert_with(|| name.clone());
-        self.named.insert(name, Arc::new(store));
+        self.named.insert(name, Arc::new(Bounded::new(store)));
         self
     }
 
@@ -107,28 +118,14 @@ impl Stores {
                 configured: self.names(),
             });
         };
-        let read = tokio::time::timeout(Self::READ_TIMEOUT, store.read(reference.path())).await;
+        let read = store.read(reference.path()).await;
         let (reference, store) = (reference.clone(), name.to_owned());
-        let error = match read {
-            Ok(Ok(read)) => match read.value.expose().len() {
-                0 => return Err(SecretError::Empty { reference, store }),
-                1..=SecretValue::MAX => return Ok(read),
-                _ => return Err(SecretError::TooLarge { reference, store }),
-            },
-            Ok(Err(error)) => error,
-            Err(elapsed) => ReadError::Unreachable(elapsed.into()),
-        };
-        Err(match error {
-            ReadError::NotFound => SecretError::NotFound { reference, store },
-            ReadError::KeyMissing => SecretError::KeyMissing { reference, store },
-            ReadError::Denied(needs) => SecretError::Denied { reference, store, needs },
-            ReadError::NotText => SecretError::NotText { reference, store },
-            ReadError::TooLarge => SecretError::TooLarge { reference, store },
-            ReadError::Unusable(problem) => SecretError::Unusable { reference, store, problem },
-            ReadError::Sealed => SecretError::Sealed { reference, store },
-            ReadError::Throttled => SecretError::Throttled { reference, store },
-            ReadError::Unreachable(cause) => SecretError::Unreachable { reference, store, cause },
-        })
+        let read = read.map_err(|error| error.of(reference.clone(), store.clone()))?;
+        match read.value.expose().len() {
+            0 => Err(SecretError::Empty { reference, store }),
+            1..=SecretValue::MAX => Ok(read),
+            _ => Err(SecretError::TooLarge { reference, store }),
+        }
     }
 
     /// The name of the store that a reference is read from, configured or not.
@@ -146,6 +143,64 @@ impl Stores {
             "none".to_owned()
         } else {
             self.named.keys().cloned().collect::<Vec<_>>().join(", ")
+        }
+    }
+}
+
+impl ReadError {
+    /// Whether the same read may succeed in a moment.
+    fn may_pass(&self) -> bool {
+        matches!(self, Self::Unreachable(_) | Self::Throttled)
+    }
+
+    fn of(self, reference: SecretRef, store: String) -> SecretError {
+        match self {
+            Self::NotFound => SecretError::NotFound { reference, store },
+            Self::KeyMissing => SecretError::KeyMissing { reference, store },
+            Self::Denied(needs) => SecretError::Denied { reference, store, needs },
+            Self::NotText => SecretError::NotText { reference, store },
+            Self::TooLarge => SecretError::TooLarge { reference, store },
+            Self::Unusable(problem) => SecretError::Unusable { reference, store, problem },
+            Self::Sealed => SecretError::Sealed { reference, store },
+            Self::Throttled => SecretError::Throttled { reference, store },
+            Self::Unreachable(cause) => SecretError::Unreachable { reference, store, cause },
+        }
+    }
+}
+
+/// Waits before the second and the third try; each is cut at random to between half and all of it, so that agents that
+/// were refused together do not come back together.
+const WAITS: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(1600)];
+
+/// A store with a bound on how much it is asked at once, for how long and how often.
+#[derive(Debug)]
+struct Bounded {
+    reads: Semaphore,
+    store: Box<dyn SecretStore>,
+}
+
+impl Bounded {
+    fn new(store: impl SecretStore + 'static) -> Self {
+        Self { reads: Semaphore::new(Stores::READS_AT_ONCE), store: Box::new(store) }
+    }
+
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
+        // Not in the time of the read: a store that is busy with others is not unreachable.
+        let _permit = self.reads.acquire().await.map_err(|closed| ReadError::Unreachable(closed.into()))?;
+        let deadline = Instant::now() + Stores::READ_TIMEOUT;
+        let mut waits = WAITS.into_iter();
+        let mut reason = None;
+        loop {
+            let error = match timeout_at(deadline, self.store.read(path)).await {
+                Ok(Err(error)) if error.may_pass() => error,
+                Ok(other) => return other,
+                // A reason that the store gave says more than that time is up.
+                Err(elapsed) => return Err(reason.unwrap_or_else(|| ReadError::Unreachable(elapsed.into()))),
+            };
+            let next = waits.next().map(|wait| Instant::now() + wait.mul_f64(0.5 + fastrand::f64() / 2.0));
+            let Some(next) = next.filter(|next| *next < deadline) else { return Err(error) };
+            reason = Some(error);
+            sleep_until(next).await;
         }
     }
 }

@@ -70,6 +70,25 @@ impl VaultStore {
     }
 }
 
+pub(crate) const KIND: crate::kind::Kind = crate::kind::Kind {
+    name: "vault",
+    form: "vault",
+    open: |argument| {
+        if argument.is_some() {
+            return Err("takes nothing behind it; \
+                        write vault, and the rest into VAULT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE and VAULT_CACERT"
+                .to_owned());
+        }
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "these variables are the store's configuration, as every client's of it"
+        )]
+        let settings = VaultSettings::from_variables(|name| std::env::var(name).ok());
+        let settings = settings.map_err(|error| format!("needs {}, which {}", error.field, error.problem))?;
+        Ok(Box::new(VaultStore::new(settings)))
+    },
+};
+
 #[async_trait]
 impl SecretStore for VaultStore {
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {

@@ -7,9 +7,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::time::{Duration, UNIX_EPOCH};
 
-use hybrid_runner_secrets::{
-    FileStore, ReadError, SecretError, SecretRef, SecretStore, SecretValue, StoreSpec, Stores,
-};
+use hybrid_runner_secrets::{FileStore, ReadError, SecretError, SecretRef, SecretStore, SecretValue, Stores};
 use tempfile::TempDir;
 
 /// What a read came to, for comparing.
@@ -162,7 +160,7 @@ async fn values_above_64_kib_are_refused() {
     assert_eq!(read(directory.path(), "secret:/longer").await, Outcome::TooLarge);
 
     fs::write(directory.path().join("one"), format!("{full}x")).unwrap();
-    let stores = Stores::default().with_spec("file", StoreSpec::File(directory.path().to_owned()));
+    let stores = Stores::default().with("file", FileStore::new(directory.path()));
     let error = stores.read(&"secret:/one".parse().unwrap()).await.err().unwrap();
     assert_eq!(error.to_string(), "secret secret:/one in store `file` is longer than 64 KiB");
 
@@ -197,7 +195,7 @@ async fn a_file_that_may_not_be_read_is_denied() {
 #[tokio::test]
 async fn an_empty_value_and_an_unknown_store_are_errors() {
     let directory = directory_with(&[("empty", b"\n")]);
-    let stores = Stores::default().with_spec("file", StoreSpec::File(directory.path().to_owned()));
+    let stores = Stores::default().with("file", FileStore::new(directory.path()));
     let empty = stores.read(&"secret:/empty".parse().unwrap()).await.err().unwrap();
     assert_eq!(empty.to_string(), "secret secret:/empty in store `file` is empty");
     let unknown = stores.read(&"secret://vault/empty".parse().unwrap()).await.err().unwrap();

@@ -365,3 +365,27 @@ fn a_policy_that_is_mistaken_is_refused_where_the_mistake_is() {
         assert!(text.starts_with(begins), "{text}");
     }
 }
+
+#[cfg(feature = "aws")]
+#[test]
+fn an_aws_store_is_read_and_its_settings_are_checked() {
+    let store = |aws: &str| format!("secrets: {{stores: {{prod: {{aws: {aws}}}}}}}");
+    for aws in [
+        "{}",
+        "{region: eu-central-1, endpoint: 'https://vpce-1.example', name_prefix: /salesforce, strip_leading_slash: true}",
+        "{role_arn: 'arn:aws:iam::123456789012:role/reader', external_id: id-1, session_name: runner}",
+    ] {
+        assert!(load(&store(aws)).unwrap().has_stores, "{aws}");
+    }
+    for (aws, path) in [
+        ("{endpoint: 'http://vpce-1.example'}", "secrets.stores.prod.aws.endpoint: is refused"),
+        ("{external_id: id-1}", "secrets.stores.prod.aws.external_id: stands alone"),
+        ("{regoin: x}", "secrets.stores.prod.aws.regoin: is not a known key; did you mean `region`?"),
+        ("{strip_leading_slash: 'yes'}", "secrets.stores.prod.aws.strip_leading_slash: found a string"),
+    ] {
+        let refusal = refusal(&store(aws));
+        assert!(refusal.contains(path), "{refusal}");
+    }
+    let both = refusal("secrets: {stores: {prod: {aws: {}, env: {}}}}");
+    assert_eq!(both, "secrets.stores.prod: is one store; accepted: one of file, env, vault and aws");
+}

@@ -7,7 +7,7 @@ use hybrid_runner_connector::{DefinitionError, Reason};
 use hybrid_runner_openmetadata::workflow::Workflow;
 use hybrid_runner_openmetadata::yaml;
 use hybrid_runner_salesforce::LocalConfig;
-use hybrid_runner_secrets::{EnvStore, MemoryStore, Resolver, SecretValue, StoreSpec, Stores};
+use hybrid_runner_secrets::{EnvStore, MemoryStore, Resolver, SecretValue, Stores, open_store};
 
 use super::prepare::{self, Prepared};
 use crate::commands::CommandError;
@@ -84,9 +84,8 @@ impl WorkflowArguments {
         // The first store is the default one.
         let stores = match &self.secrets {
             Some(text) => {
-                let spec =
-                    text.parse::<StoreSpec>().map_err(|error| CommandError::refused(format!("--secrets: {error}")))?;
-                Stores::default().with_spec("secrets", spec)
+                let store = open_store(text).map_err(|error| CommandError::refused(format!("--secrets: {error}")))?;
+                Stores::default().with("secrets", store)
             }
             None if settings.has_stores => settings.secrets,
             None => Stores::default().with("default", prepare::NoStore),

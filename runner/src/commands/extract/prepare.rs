@@ -41,7 +41,7 @@ pub(super) struct NoStore;
 #[async_trait]
 impl SecretStore for NoStore {
     async fn read(&self, _path: &SecretPath) -> Result<Read, ReadError> {
-        Err(ReadError::Unusable("cannot be read: no store is configured; give --secrets file:DIR, env or vault"))
+        Err(ReadError::Unusable("cannot be read: no store is configured; give --secrets, such as file:DIR"))
     }
 }
 

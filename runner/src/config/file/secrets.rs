@@ -1,14 +1,16 @@
 //! `secrets`: the stores.
 
+mod aws;
 mod vault;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hybrid_runner_secrets::{Prefix, SecretRef, StoreSpec, Stores};
+use hybrid_runner_secrets::{FileStore, Prefix, SecretRef, SecretStore, Stores, open_store};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
+use self::aws::AwsFile;
 use self::vault::VaultFile;
 use super::super::{ConfigError, schema};
 
@@ -36,6 +38,9 @@ struct StoreFile {
     /// HashiCorp Vault or OpenBao.
     #[schemars(with = "VaultFile")]
     vault: Option<VaultFile>,
+    /// AWS Secrets Manager.
+    #[schemars(with = "AwsFile")]
+    aws: Option<AwsFile>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -73,50 +78,70 @@ impl SecretsFile {
     }
 
     pub(super) fn parse(self, directory: &Path) -> Result<Stores, ConfigError> {
-        let mut specs = BTreeMap::new();
+        let mut stores = BTreeMap::new();
         for (name, store) in self.stores {
             let path = schema::join("secrets.stores", &name);
             if RESERVED.contains(&name.as_str()) || format!("secret://{name}/x").parse::<SecretRef>().is_err() {
                 let detail = "is no name that a reference can hold, or a reserved one (variables, literals)";
                 return Err(ConfigError::field(path, detail));
             }
-            specs.insert(name, store.parse(&path, directory)?);
+            stores.insert(name, store.parse(&path, directory)?);
         }
         let default = match self.default {
-            Some(name) if specs.contains_key(&name) => Some(name),
+            Some(name) if stores.contains_key(&name) => Some(name),
             Some(_) => {
-                let known = specs.keys().cloned().collect::<Vec<_>>().join(", ");
+                let known = stores.keys().cloned().collect::<Vec<_>>().join(", ");
                 return Err(ConfigError::field("secrets.default", format!("names no store; configured: {known}")));
             }
-            None if specs.len() > 1 => {
+            None if stores.len() > 1 => {
                 let detail = "is missing, and there are several stores; name the one that `secret:/path` means";
                 return Err(ConfigError::field("secrets.default", detail));
             }
-            None => specs.keys().next().cloned(),
+            None => stores.keys().next().cloned(),
         };
         // The first one added is the default.
-        let first = default.and_then(|name| specs.remove_entry(&name));
-        Ok(first.into_iter().chain(specs).fold(Stores::default(), |stores, (name, spec)| stores.with_spec(name, spec)))
+        let first = default.and_then(|name| stores.remove_entry(&name));
+        Ok(first.into_iter().chain(stores).fold(Stores::default(), |all, (name, store)| all.with(name, store)))
     }
 }
 
 impl StoreFile {
-    fn parse(self, path: &str, directory: &Path) -> Result<StoreSpec, ConfigError> {
-        match (self.file, self.env, self.vault) {
-            (Some(FileStoreFile { dir: Some(dir) }), None, None) => Ok(StoreSpec::File(directory.join(dir))),
-            (Some(FileStoreFile { dir: None }), None, None) => {
-                Err(ConfigError::field(format!("{path}.file.dir"), "is missing"))
-            }
-            (None, Some(EnvStoreFile { prefix }), None) => {
-                let text = prefix.map_or_else(|| "env".to_owned(), |prefix| format!("env:{prefix}"));
-                text.parse::<StoreSpec>()
-                    .map_err(|error| ConfigError::field(format!("{path}.env.prefix"), error.to_string()))
-            }
-            (None, None, Some(vault)) => vault.parse(&schema::join(path, "vault"), directory),
-            _ => {
-                let one = "is one store; accepted: one of `file: {dir}`, `env: {prefix}` and `vault: {address, …}`";
-                Err(ConfigError::field(path, one))
-            }
+    fn parse(self, path: &str, directory: &Path) -> Opened {
+        let Self { prefix: _, file, env, vault, aws } = self;
+        // A new kind is a key above and a line here.
+        let kinds = [
+            given("file", file, FileStoreFile::open),
+            given("env", env, EnvStoreFile::open),
+            given("vault", vault, VaultFile::parse),
+            given("aws", aws, AwsFile::open),
+        ];
+        let mut kinds = kinds.into_iter().flatten();
+        match (kinds.next(), kinds.next()) {
+            (Some(open), None) => open(path, directory),
+            _ => Err(ConfigError::field(path, "is one store; accepted: one of file, env, vault and aws")),
         }
+    }
+}
+
+type Opened = Result<Box<dyn SecretStore>, ConfigError>;
+type Open = Box<dyn FnOnce(&str, &Path) -> Opened>;
+
+/// Opens a store of this kind, if there are settings for one.
+fn given<S: 'static>(kind: &'static str, settings: Option<S>, open: fn(S, &str, &Path) -> Opened) -> Option<Open> {
+    let settings = settings?;
+    Some(Box::new(move |path, directory| open(settings, &schema::join(path, kind), directory)))
+}
+
+impl FileStoreFile {
+    fn open(self, path: &str, directory: &Path) -> Opened {
+        let dir = self.dir.ok_or_else(|| ConfigError::field(schema::join(path, "dir"), "is missing"))?;
+        Ok(Box::new(FileStore::new(directory.join(dir))))
+    }
+}
+
+impl EnvStoreFile {
+    fn open(self, path: &str, _directory: &Path) -> Opened {
+        let text = self.prefix.map_or_else(|| "env".to_owned(), |prefix| format!("env:{prefix}"));
+        open_store(&text).map_err(|error| ConfigError::field(schema::join(path, "prefix"), error.to_string()))
     }
 }

@@ -2,15 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use hybrid_runner_secrets::StoreSpec;
 #[cfg(feature = "vault")]
-use hybrid_runner_secrets::{KvVersion, VaultAuth, VaultSettings};
+use hybrid_runner_secrets::{KvVersion, VaultAuth, VaultSettings, VaultStore};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::super::super::ConfigError;
 #[cfg(feature = "vault")]
 use super::super::super::schema;
+use super::Opened;
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
@@ -104,14 +104,14 @@ struct CertificateFile {
 #[cfg(not(feature = "vault"))]
 impl VaultFile {
     #[expect(clippy::unused_self, reason = "as where the feature is")]
-    pub(super) fn parse(self, path: &str, _directory: &Path) -> Result<StoreSpec, ConfigError> {
+    pub(super) fn parse(self, path: &str, _directory: &Path) -> Opened {
         Err(ConfigError::field(path, "was left out of this build of hybrid-runner (feature `vault`)"))
     }
 }
 
 #[cfg(feature = "vault")]
 impl VaultFile {
-    pub(super) fn parse(self, path: &str, directory: &Path) -> Result<StoreSpec, ConfigError> {
+    pub(super) fn parse(self, path: &str, directory: &Path) -> Opened {
         let refused = |error: hybrid_runner_secrets::VaultSettingsError| {
             ConfigError::field(schema::join(path, error.field), error.problem)
         };
@@ -143,7 +143,7 @@ impl VaultFile {
             (None, _) => return Err(missing(path, "client_certificate")),
             (Some(_), None) => return Err(missing(path, "client_key")),
         }
-        Ok(StoreSpec::Vault(Box::new(settings)))
+        Ok(Box::new(VaultStore::new(settings)))
     }
 }
 
