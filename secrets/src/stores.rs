@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{SecretError, SecretPath, SecretRef, SecretValue};
+use crate::{Redactor, SecretError, SecretPath, SecretRef, SecretValue};
 
 /// A place that secrets are read from. A new kind of store is one file that implements this and one line where
 /// stores are configured.
@@ -18,6 +18,10 @@ pub trait SecretStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// What went wrong, without the reference: [`Stores`] adds it.
     async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError>;
+
+    /// Has the values that the store itself holds watched: its own tokens, and what it was given. What it reads is watched
+    /// by [`Stores`].
+    fn watch_with(&mut self, _redactor: &Redactor) {}
 }
 
 /// Why a [`SecretStore`] has no value.
@@ -48,16 +52,30 @@ pub enum ReadError {
 pub struct Stores {
     named: BTreeMap<String, Arc<dyn SecretStore>>,
     default: Option<String>,
+    redactor: Redactor,
 }
 
 impl Stores {
     /// How long one read may take. A store that needs longer counts as unreachable.
     pub const READ_TIMEOUT: Duration = Duration::from_secs(10);
 
+    /// No stores yet; what they will read is watched by this redactor, and not by one of their own.
+    #[must_use]
+    pub fn watched_by(redactor: Redactor) -> Self {
+        Self { redactor, ..Self::default() }
+    }
+
+    /// Knows every value that was read here.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     /// Adds a store; the first one added is the default for references without a store's name.
     #[must_use]
-    pub fn with(mut self, name: impl Into<String>, store: impl SecretStore + 'static) -> Self {
+    pub fn with(mut self, name: impl Into<String>, mut store: impl SecretStore + 'static) -> Self {
         let name = name.into();
+        store.watch_with(&self.redactor);
         self.default.get_or_insert_with(|| name.clone());
         self.named.insert(name, Arc::new(store));
         self
@@ -81,7 +99,7 @@ impl Stores {
         let error = match read {
             Ok(Ok(value)) => match value.expose().len() {
                 0 => return Err(SecretError::Empty { reference, store }),
-                1..=SecretValue::MAX => return Ok(value),
+                1..=SecretValue::MAX => return Ok(self.redactor.watch(value)),
                 _ => return Err(SecretError::TooLarge { reference, store }),
             },
             Ok(Err(error)) => error,

@@ -145,6 +145,7 @@ impl Login<'_> {
             self.open(&host, link)?
         };
         let Granted { token, organization, organization_id, user_id, language, .. } = granted;
+        let token = self.secrets.redactor().watch(token);
         let identity = identity(organization_id.as_deref(), user_id.as_deref(), language.as_deref());
         Ok(Session { http, token, organization, identity })
     }
