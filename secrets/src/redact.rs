@@ -64,7 +64,7 @@ impl Redactor {
     /// Knows a value from now on.
     #[must_use]
     pub fn watch(&self, value: SecretValue) -> SecretValue {
-        value.watched(|text| self.know(text))
+        value.watched(|text| self.watch_text(text))
     }
 
     /// Whether a value of a secret is in there, in some form.
@@ -115,8 +115,8 @@ impl Redactor {
         self.0.index.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// `None`: nothing of it is long enough.
-    fn know(&self, text: &str) -> Option<Watched> {
+    /// Knows a text that somebody else holds, for as long as the answer lives. `None`: nothing of it is long enough.
+    pub(crate) fn watch_text(&self, text: &str) -> Option<Watched> {
         let keys = &self.0.keys;
         let value = keys.digest(text.as_bytes());
         let mut known = self.known();

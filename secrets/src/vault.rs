@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use vaultrs::client::VaultClient;
 use vaultrs::error::ClientError;
 
-use crate::{ReadError, SecretPath, SecretStore, SecretValue};
+use crate::{ReadError, Redactor, SecretPath, SecretStore, SecretValue};
 use client::Api;
 use entry::{Entry, Mount};
 use session::Session;
@@ -98,6 +98,10 @@ impl SecretStore for VaultStore {
             other => other,
         };
         entry.map_err(Refusal::into_error)?.value(path.key())
+    }
+
+    fn watch_with(&mut self, redactor: &Redactor) {
+        self.session.watch_with(redactor);
     }
 }
 

@@ -138,7 +138,7 @@ impl Driver<'_> {
     async fn say(&mut self, say: Say) -> Result<(), SessionError> {
         let message = match say {
             Say::Hello { held } => Some(wire::hello(self.session.instance_id, &self.session.sources, held)),
-            other => wire::said(other),
+            other => wire::said(other, &self.session.redactor),
         };
         let Some(message) = message else { return Ok(()) };
         match timeout(ANSWER, self.outgoing.send(message)).await {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hybrid_runner_connector::{Severity, Stage};
 use hybrid_runner_proto::{reason_name, reason_of_name, v1};
+use hybrid_runner_secrets::Redactor;
 use v1::session_request::Message as Request;
 use v1::session_response::Message as Response;
 
@@ -144,8 +145,9 @@ pub(super) fn hello(instance_id: [u8; 16], sources: &[String], held: Vec<Held>) 
     }))
 }
 
-/// A message of an open session.
-pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
+/// A message of an open session. Every sentence in it goes through [`sentence`]; the rest are ids that the control plane
+/// gave, numbers and names of our own.
+pub(super) fn said(say: Say, redactor: &Redactor) -> Option<v1::SessionRequest> {
     let message = match say {
         // Needs what only the driver has: see [`hello`].
         Say::Hello { .. } => return None,
@@ -154,7 +156,7 @@ pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
             version,
             accepted: refused.is_none(),
             reason: refused.as_ref().map_or(0, |(reason, _)| reason_number(*reason)),
-            detail: refused.map(|(_, detail)| cut(detail)).unwrap_or_default(),
+            detail: refused.map(|(_, detail)| sentence(detail, redactor)).unwrap_or_default(),
         }),
         Say::LeaseRequest { slots } => Request::LeaseRequest(v1::LeaseRequest { slots }),
         Say::Heartbeat { id, renewals } => Request::Heartbeat(v1::Heartbeat {
@@ -175,7 +177,7 @@ pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
             }
             .into(),
             reason: reason_number(reason),
-            detail: cut(detail),
+            detail: sentence(detail, redactor),
         }),
         Say::Report(Report { token, severity, code, text }) => Request::RunEvent(v1::RunEvent {
             token: Some(token.into()),
@@ -185,17 +187,17 @@ pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
             }
             .into(),
             code: code.to_owned(),
-            text: cut(text),
+            text: sentence(text, redactor),
         }),
         Say::Tested { request_id, steps } => Request::TestConnectionResult(v1::TestConnectionResult {
             request_id,
-            steps: steps.into_iter().take(MAX_STEPS).map(test_step).collect(),
+            steps: steps.into_iter().take(MAX_STEPS).map(|step| test_step(step, redactor)).collect(),
         }),
     };
     Some(request(message))
 }
 
-fn test_step(step: TestStep) -> v1::TestConnectionStep {
+fn test_step(step: TestStep, redactor: &Redactor) -> v1::TestConnectionStep {
     let reason = match step.outcome {
         TestOutcome::Failed(reason) => reason_number(reason),
         TestOutcome::Passed | TestOutcome::Skipped => 0,
@@ -204,9 +206,9 @@ fn test_step(step: TestStep) -> v1::TestConnectionStep {
         name: step.name.to_owned(),
         mandatory: step.mandatory,
         passed: step.outcome == TestOutcome::Passed,
-        message: cut(step.message),
+        message: sentence(step.message, redactor),
         reason,
-        remediation: cut(step.remediation),
+        remediation: sentence(step.remediation, redactor),
         skipped: step.outcome == TestOutcome::Skipped,
     }
 }
@@ -233,6 +235,11 @@ fn progress(progress: &RunProgress) -> v1::Progress {
         source_bytes: seen.source.bytes_received,
         records_acked: seen.records_acked,
     }
+}
+
+/// What a person reads, without the values of secrets. Before it is cut: a piece of a value is not recognised.
+fn sentence(text: String, redactor: &Redactor) -> String {
+    cut(redactor.replace_text(text))
 }
 
 /// The longest beginning of a sentence that the contract lets through.
@@ -290,6 +297,37 @@ mod tests {
         let welcome = v1::SessionResponse { message: Some(Response::Welcome(v1::Welcome::default())) };
         assert_eq!(received(welcome), Received::Malformed("Welcome.heartbeat_interval is missing".to_owned()));
         assert!(matches!(received(v1::SessionResponse { message: None }), Received::Malformed(_)));
+    }
+
+    #[test]
+    fn no_sentence_of_a_session_holds_the_value_of_a_secret() {
+        const PASSWORD: &str = "correct horse";
+        let redactor = Redactor::default();
+        drop(redactor.watch(hybrid_runner_secrets::SecretValue::new(PASSWORD.to_owned())));
+        let text = || format!("it said {PASSWORD}; {}", "x".repeat(5000));
+        let token = || WriteToken { run_id: RunId::new("run"), fence: 1, lease_id: LeaseId([7; 16]) };
+        let (reason, pipeline) = (Reason::INTERNAL, "crm".to_owned());
+        let step = TestStep {
+            name: "Login",
+            mandatory: true,
+            outcome: TestOutcome::Failed(reason),
+            message: text(),
+            remediation: text(),
+        };
+        let says = [
+            (1, Say::Answer { pipeline, version: 1, refused: Some((reason, text())) }),
+            (1, Say::Release(Release { token: token(), outcome: Outcome::Failed, reason, detail: text() })),
+            (1, Say::Report(Report { token: token(), severity: Severity::Info, code: "odd", text: text() })),
+            (2, Say::Tested { request_id: "1".to_owned(), steps: vec![step] }),
+        ];
+        for (sentences, say) in says {
+            let message = format!("{:?}", said(say, &redactor).unwrap());
+            assert_eq!(message.matches("it said [redacted]; ").count(), sentences, "{message}");
+            assert!(!message.contains("horse"), "{message}");
+        }
+        // The value at the place of the cut.
+        let late = format!("{}{PASSWORD}", "x".repeat(MAX_DETAIL - 6));
+        assert!(!sentence(late, &redactor).contains("corr"));
     }
 
     #[test]

@@ -104,9 +104,10 @@ impl Login<'_> {
                 const FIELD: &str = "connectionArguments.privatekey";
                 let key = self.read(FIELD, private_key).await?;
                 let audience = format!("https://{host}");
-                let assertion = jwt::assertion(key.expose(), consumer_key, username, &audience, now())
+                let mut assertion = jwt::assertion(key.expose(), consumer_key, username, &audience, now())
                     .map_err(|problem| malformed(FIELD, private_key, &problem.to_string()))?;
-                let body = Flow::Jwt.request(&[("assertion", &assertion)]);
+                let assertion = self.secrets.redactor().watch(SecretValue::new(std::mem::take(&mut assertion)));
+                let body = Flow::Jwt.request(&[("assertion", assertion.expose())]);
                 Ok((Request::OAuth { flow: Flow::Jwt, body }, self.credentials(username, key.expose(), consumer_key)?))
             }
             Auth::ClientCredentials { consumer_key, consumer_secret, .. } => {
@@ -132,6 +133,7 @@ impl Login<'_> {
 
     /// Ties a granted credential to the host that it is for, if that is a host it may go to.
     fn bind(&self, login: &Http, link: &Link, granted: Granted) -> Result<Session, SourceError> {
+        let granted = Granted { token: self.secrets.redactor().watch(granted.token), ..granted };
         let host = self
             .local
             .hosts
@@ -145,7 +147,6 @@ impl Login<'_> {
             self.open(&host, link)?
         };
         let Granted { token, organization, organization_id, user_id, language, .. } = granted;
-        let token = self.secrets.redactor().watch(token);
         let identity = identity(organization_id.as_deref(), user_id.as_deref(), language.as_deref());
         Ok(Session { http, token, organization, identity })
     }

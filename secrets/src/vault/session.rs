@@ -15,13 +15,15 @@ use zeroize::Zeroizing;
 
 use super::VaultAuth;
 use super::client::{self, Api};
-use crate::ReadError;
+use crate::redact::Watched;
+use crate::{ReadError, Redactor};
 
 /// A token and how long it lives.
 pub(super) struct StoreToken {
     pub(super) value: Zeroizing<String>,
     /// `None`: it does not run out, or does not say.
     lease: Option<Lease>,
+    watched: Option<Watched>,
 }
 
 #[derive(Clone, Copy)]
@@ -35,6 +37,7 @@ struct Lease {
 
 pub(super) struct Session {
     auth: VaultAuth,
+    redactor: Redactor,
     /// One login or renewal at a time; who waits takes what it brought.
     gate: Semaphore,
     current: Mutex<Option<Arc<StoreToken>>>,
@@ -42,7 +45,12 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(auth: VaultAuth) -> Self {
-        Self { auth, gate: Semaphore::new(1), current: Mutex::new(None) }
+        Self { auth, redactor: Redactor::default(), gate: Semaphore::new(1), current: Mutex::new(None) }
+    }
+
+    /// Tokens, and what they are obtained with, are watched by this redactor from now on.
+    pub(super) fn watch_with(&mut self, redactor: &Redactor) {
+        self.redactor = redactor.clone();
     }
 
     /// The token that is held, in whatever state.
@@ -70,7 +78,7 @@ impl Session {
         if let Some(token) = fresh() {
             return Ok(token);
         }
-        let token = match self.current().filter(&usable).filter(|token| !token.has_ended()) {
+        let mut token = match self.current().filter(&usable).filter(|token| !token.has_ended()) {
             Some(due) => match self.renewed(api, &due).await {
                 Some(renewed) => renewed,
                 None => match self.log_in(api, given).await {
@@ -82,6 +90,7 @@ impl Session {
             },
             None => self.log_in(api, given).await?,
         };
+        token.watched = self.redactor.watch_text(&token.value);
         let token = Arc::new(token);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&token));
         Ok(token)
@@ -106,10 +115,12 @@ impl Session {
             (_, Some(given)) => return Ok(looked_up(api, given).await),
             (VaultAuth::AppRole { role_id, secret_id_file, mount }, None) => {
                 let secret_id = read_credential(secret_id_file).await?;
+                let _watched = self.redactor.watch_text(&secret_id);
                 (approle::login(&anonymous, mount, role_id, &secret_id).await, mount)
             }
             (VaultAuth::Kubernetes { role, token_file, mount }, None) => {
                 let token = read_credential(token_file).await?;
+                let _watched = self.redactor.watch_text(&token);
                 (kubernetes::login(&anonymous, mount, role, &token).await, mount)
             }
             (VaultAuth::TokenVariable | VaultAuth::TokenFile(_), None) => {
@@ -144,7 +155,7 @@ impl StoreToken {
         let client_token = Zeroizing::new(client_token);
         let value =
             credential(&client_token).ok_or_else(|| client::unreachable("it granted a login without a token"))?;
-        Ok(Self { value, lease: Lease::new(Duration::from_secs(lease_duration), renewable, first) })
+        Ok(Self { value, lease: Lease::new(Duration::from_secs(lease_duration), renewable, first), watched: None })
     }
 
     fn is_due(&self) -> bool {
@@ -179,7 +190,7 @@ async fn looked_up(api: &Api, value: Zeroizing<String>) -> StoreToken {
         }
         Err(_) => None,
     };
-    StoreToken { value, lease }
+    StoreToken { value, lease, watched: None }
 }
 
 async fn read_credential(file: &Path) -> Result<Zeroizing<String>, ReadError> {
