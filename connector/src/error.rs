@@ -20,6 +20,8 @@ pub enum Reason {
     SecretStoreUnreachable,
     /// A secret's value is not usable.
     SecretMalformed,
+    /// A result holds the value of a secret. Whoever runs the source finds that out, never the source.
+    SecretInOutput,
     /// The source rejected the credentials. Never retried at once.
     AuthFailed,
     /// Name, network, TLS or time-out.
@@ -54,6 +56,7 @@ impl Reason {
             Self::SecretUnavailable => "SECRET_UNAVAILABLE",
             Self::SecretStoreUnreachable => "SECRET_STORE_UNREACHABLE",
             Self::SecretMalformed => "SECRET_MALFORMED",
+            Self::SecretInOutput => "SECRET_IN_OUTPUT",
             Self::AuthFailed => "AUTH_FAILED",
             Self::SourceUnreachable => "SOURCE_UNREACHABLE",
             Self::SourceProtocol => "SOURCE_PROTOCOL",

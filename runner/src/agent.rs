@@ -97,6 +97,7 @@ impl Agent {
             instance_id: uuid::Uuid::new_v4().into_bytes(),
             sources: self.connectors.kinds(),
             clock: Arc::clone(&self.clock),
+            redactor: self.config.secrets.redactor().clone(),
             held: held_seen,
             commands: for_session,
             events: for_agent,

@@ -5,18 +5,20 @@
 mod config_schema;
 mod extract;
 mod run;
+mod terminal;
 mod test_connection;
 
 use std::error::Error;
 use std::ffi::OsString;
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
 use crate::config::{ConfigError, Environment};
+use crate::hardening;
 use crate::telemetry::{Chain, TelemetryError};
+use terminal::Terminal;
 
 /// Salesforce metadata into OpenMetadata; credentials never leave the network.
 #[derive(Debug, Parser)]
@@ -67,20 +69,24 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { CommandError::REFUSED.into() } else { ExitCode::SUCCESS };
         }
     };
-    let environment = Environment::of_process();
-    let result = match arguments.command {
-        Command::Run { config } => run::run(&config, &environment).map(|()| ExitCode::SUCCESS),
-        Command::Extract(arguments) => extract::run(&arguments, &environment),
-        Command::TestConnection(arguments) => test_connection::run(&arguments, &environment),
-        Command::Config(ConfigCommand::Schema { config, json }) => {
-            config_schema::run(config.as_deref(), json, &environment).map(|()| ExitCode::SUCCESS)
-        }
-    };
-    result.unwrap_or_else(|error| {
-        // Where stderr is closed there is nobody to tell.
-        drop(writeln!(std::io::stderr(), "error: {}", error.text));
+    let terminal = Terminal::default();
+    perform(arguments.command, &terminal).unwrap_or_else(|error| {
+        terminal.tell(&format!("error: {}", error.text));
         error.code.into()
     })
+}
+
+fn perform(command: Command, terminal: &Terminal) -> Result<ExitCode, CommandError> {
+    hardening::apply().map_err(|error| CommandError::failed(format!("harden the process: {error}")))?;
+    let environment = Environment::of_process();
+    match command {
+        Command::Run { config } => run::run(&config, &environment, terminal).map(|()| ExitCode::SUCCESS),
+        Command::Extract(arguments) => extract::run(&arguments, &environment, terminal),
+        Command::TestConnection(arguments) => test_connection::run(&arguments, &environment, terminal),
+        Command::Config(ConfigCommand::Schema { config, json }) => {
+            config_schema::run(config.as_deref(), json, &environment, terminal).map(|()| ExitCode::SUCCESS)
+        }
+    }
 }
 
 /// A command ended in error.

@@ -67,6 +67,24 @@ pub enum AgentEvent {
     },
 }
 
+impl AgentEvent {
+    /// With each sentence replaced by what is made of it.
+    pub(crate) fn with_sentences(mut self, mut replaced: impl FnMut(String) -> String) -> Self {
+        let sentence = match &mut self {
+            Self::Disconnected { problem } => problem,
+            Self::DefinitionRejected { detail, .. } => detail,
+            Self::Notice { notice, .. } => &mut notice.text,
+            Self::RunEnded { end: RunEnd::Failed { detail, .. } | RunEnd::HandedBack { detail, .. }, .. } => detail,
+            Self::Connected { .. }
+            | Self::DefinitionAccepted { .. }
+            | Self::Granted { .. }
+            | Self::RunEnded { end: RunEnd::Committed(_) | RunEnd::LeaseLost { .. }, .. } => return self,
+        };
+        *sentence = replaced(std::mem::take(sentence));
+        self
+    }
+}
+
 /// How a run ended for this agent.
 #[derive(Debug, Clone)]
 pub enum RunEnd {

@@ -14,7 +14,7 @@
 //! status    what the control plane is told about it
 //! ```
 //!
-//! `clock`, `retry`, `event`, `telemetry` and `config` are the base: they know none of the above. [`Agent`] builds and
+//! `clock`, `retry`, `event`, `telemetry`, `tripwire` and `config` are the base: they know none of the above. [`Agent`] builds and
 //! supervises; `commands` is the program. Which module may use which is checked by a test.
 //!
 //! A program that embeds the agent builds an [`AgentConfig`], subscribes to [`Agent::events`] and awaits [`Agent::run`].
@@ -24,6 +24,7 @@ mod clock;
 pub mod commands;
 mod config;
 mod event;
+mod hardening;
 mod lease;
 mod plan;
 mod retry;
@@ -31,6 +32,7 @@ mod run;
 mod session;
 mod status;
 mod telemetry;
+mod tripwire;
 mod upload;
 
 pub use agent::{Agent, AgentError};

@@ -16,13 +16,14 @@ use std::sync::Arc;
 use hybrid_runner_connector::{
     EntitySink as _, Extraction, Notice, Reason as SourceReason, Severity, Source, SourceError, Stage,
 };
-use hybrid_runner_secrets::Resolver;
+use hybrid_runner_secrets::{Redactor, Resolver};
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
 use crate::event::{RunEnd, RunFigures};
 use crate::lease::{Grant, Reason};
 use crate::telemetry::Chain;
+use crate::tripwire::Tripwire;
 use crate::upload::{Notices, Progressed, Reading, Receipt, Sink, Target, Upload, UploadError};
 
 /// A run that was granted.
@@ -102,7 +103,7 @@ impl Run {
             let (secrets, progress_of) = (Arc::clone(&self.secrets), Arc::clone(&progress));
             let extraction = Extraction { secrets, start, baseline, full, progress: progress_of };
             let extract = async {
-                let report = extract(&*self.source, extraction, sink).await;
+                let report = extract(&*self.source, extraction, sink, self.secrets.redactor()).await;
                 progress.enter(Stage::Flush);
                 report
             };
@@ -115,8 +116,15 @@ impl Run {
     }
 }
 
-async fn extract(source: &dyn Source, extraction: Extraction, mut sink: Sink) -> Result<(), SourceError> {
-    let report = source.extract(extraction, &mut sink).await?;
+async fn extract(
+    source: &dyn Source,
+    extraction: Extraction,
+    mut sink: Sink,
+    redactor: &Redactor,
+) -> Result<(), SourceError> {
+    let mut tripwire = Tripwire::before(&mut sink, redactor);
+    let extracted = source.extract(extraction, &mut tripwire).await;
+    let report = tripwire.passed(extracted)?;
     for advice in &report.advice {
         sink.notice(Notice { severity: Severity::Info, code: "advice", text: advice.clone() });
     }

@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_connector::{Severity, Step, StepOutcome};
+use hybrid_runner_secrets::Redactor;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
@@ -300,6 +301,8 @@ pub(crate) struct Session {
     pub(crate) instance_id: [u8; 16],
     pub(crate) sources: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
+    /// What it knows is not said.
+    pub(crate) redactor: Redactor,
     /// The leases held now; each heartbeat lists them.
     pub(crate) held: watch::Receiver<Vec<Held>>,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -345,7 +348,7 @@ impl Session {
 
     /// One session, from connecting to its end.
     async fn one(&mut self, told: &mut Option<String>) -> driver::End {
-        let link = match connect::connect(&self.control_plane).await {
+        let link = match connect::connect(&self.control_plane, &self.redactor).await {
             Ok(link) => link,
             Err(error) => return driver::End::from(SessionError::Connect(error)),
         };

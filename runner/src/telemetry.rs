@@ -2,9 +2,10 @@
 
 use std::error::Error;
 use std::fmt;
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write};
 
-use tracing::{Span, info_span};
+use hybrid_runner_secrets::Redactor;
+use tracing::{Metadata, Span, info_span};
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt as _;
@@ -32,13 +33,43 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// Starts logging to stderr for the life of the process.
+/// Starts logging to stderr for the life of the process. What the redactor knows does not get there.
 ///
 /// # Errors
 /// A level that does not parse, or a second start.
-pub(crate) fn start(log: &Log) -> Result<(), TelemetryError> {
-    let lines = lines(log, std::io::stderr, std::io::stderr().is_terminal())?;
+pub(crate) fn start(log: &Log, redactor: &Redactor) -> Result<(), TelemetryError> {
+    let stderr = Redacted { writer: std::io::stderr, redactor: redactor.clone() };
+    let lines = lines(log, stderr, std::io::stderr().is_terminal())?;
     registry().with(lines).try_init().map_err(TelemetryError::Started)
+}
+
+/// Makes writers that replace the values of secrets. The layer that formats hands them whole lines, of either format.
+struct Redacted<W> {
+    writer: W,
+    redactor: Redactor,
+}
+
+impl<'a, W: MakeWriter<'a>> MakeWriter<'a> for Redacted<W> {
+    type Writer = Redacted<W::Writer>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        Redacted { writer: self.writer.make_writer(), redactor: self.redactor.clone() }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
+        Redacted { writer: self.writer.make_writer_for(metadata), redactor: self.redactor.clone() }
+    }
+}
+
+impl<W: Write> Write for Redacted<W> {
+    fn write(&mut self, line: &[u8]) -> std::io::Result<usize> {
+        self.writer.write_all(&self.redactor.replace(line))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.writer.flush()
+    }
 }
 
 /// What writes the lines of the log.
@@ -100,7 +131,7 @@ mod tests {
     #[derive(Clone, Default)]
     struct Written(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
-    impl std::io::Write for Written {
+    impl Write for Written {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
             self.0.lock().unwrap().extend_from_slice(bytes);
             Ok(bytes.len())
@@ -136,6 +167,33 @@ mod tests {
         assert_eq!(lines.len(), 2, "{text}");
         assert!(lines[0].contains("run_id=1 pipeline=crm") && lines[0].contains("ours of the verbose one"), "{text}");
         assert!(lines[1].contains("as always"), "{text}");
+    }
+
+    #[test]
+    fn a_value_in_a_message_a_field_or_a_span_is_replaced_in_both_formats() {
+        const PASSWORD: &str = "pWq7<&>\"'/\\+ %=é~;";
+        let redactor = Redactor::default();
+        let _held = redactor.watch(hybrid_runner_secrets::SecretValue::new(PASSWORD.to_owned()));
+        for format in [LogFormat::Text, LogFormat::Json] {
+            for ansi in [false, true] {
+                let written = Written::default();
+                let writer = written.clone();
+                let writer = Redacted { writer: move || writer.clone(), redactor: redactor.clone() };
+                let log = Log { level: "trace".to_owned(), format };
+                let lines = lines(&log, writer, ansi).unwrap();
+                tracing::subscriber::with_default(registry().with(lines), || {
+                    info_span!("span", echoed = PASSWORD).in_scope(|| {
+                        let (shown, debugged, error) = (PASSWORD, Some(PASSWORD), std::io::Error::other(PASSWORD));
+                        tracing::info!(shown, ?debugged, %error, "it said {PASSWORD}");
+                    });
+                });
+                let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+                // JSON shows the innermost span twice.
+                let places = if matches!(format, LogFormat::Json) { 6 } else { 5 };
+                assert_eq!((text.matches("[redacted]").count(), text.contains("pWq7")), (places, false), "{text}");
+                assert_eq!(text.lines().count(), 1, "{text}");
+            }
+        }
     }
 
     #[test]

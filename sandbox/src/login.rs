@@ -33,6 +33,11 @@ impl Sessions {
         self.live.contains(token)
     }
 
+    /// All of them.
+    pub(crate) fn live(&self) -> Vec<String> {
+        self.live.iter().cloned().collect()
+    }
+
     pub(crate) fn expire(&mut self) {
         self.live.clear();
     }

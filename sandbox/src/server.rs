@@ -255,6 +255,12 @@ impl SandboxHandle {
         change(Arc::make_mut(&mut org))
     }
 
+    /// The sessions that exist, for tests that look for them elsewhere.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<String> {
+        self.world.sessions(|sessions| sessions.live())
+    }
+
     /// Every session that exists is dead from now on.
     pub fn expire_sessions(&self) {
         self.world.sessions(Sessions::expire);

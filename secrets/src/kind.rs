@@ -1,6 +1,5 @@
 //! Kinds of stores, and how a command line names a store.
 
-
 #[cfg(feature = "aws")]
 use crate::aws;
 #[cfg(feature = "vault")]

@@ -2,7 +2,8 @@
 //!
 //! A definition holds [`SecretRef`]s, never values. [`Stores`] reads one through the [`SecretStore`] that its name
 //! selects and answers a [`SecretValue`], which is zeroed when dropped and has no `Debug`, `Display`, `Clone` or
-//! `Serialize`. Nothing here caches: a value is read when a login needs it.
+//! `Serialize`. Nothing here caches: a value is read when a login needs it. A [`Redactor`] recognises what was read, so that
+//! whatever leaves the process can be searched for it.
 //!
 //! A connector sees no store but a [`Resolver`], which asks the local [`Policy`] first and answers a [`BoundSecret`]: a
 //! value that comes out only for the hosts that the policy permits.
@@ -15,6 +16,7 @@ mod file;
 mod kind;
 mod memory;
 mod policy;
+mod redact;
 mod reference;
 mod resolver;
 mod stores;
@@ -33,6 +35,7 @@ pub use policy::{
     Binding, Decision, Denial, HostPattern, Lack, MalformedHost, MalformedNetwork, MalformedPattern, MalformedPipeline,
     MalformedPrefix, Miss, Network, PipelinePattern, Policy, Prefix, Purpose, ReferencePattern, Request, Use,
 };
+pub use redact::Redactor;
 pub use reference::{MalformedReference, SecretPath, SecretRef};
 pub use resolver::{BoundSecret, NotPermitted, Reads, Resolver};
 pub use stores::{Read, ReadError, SecretStore, Stores};

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use async_trait::async_trait;
 
-use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
+use crate::{Read, ReadError, Redactor, SecretPath, SecretStore, SecretValue};
 
 /// Values in memory, by path (`/a/b` or `/a/b#key`).
 #[derive(Default)]
@@ -32,5 +32,10 @@ impl SecretStore for MemoryStore {
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         let value = self.values.get(&path.to_string()).ok_or(ReadError::NotFound)?;
         Ok(SecretValue::new(value.expose().to_owned()).into())
+    }
+
+    fn watch_with(&mut self, redactor: &Redactor) {
+        let values = std::mem::take(&mut self.values);
+        self.values = values.into_iter().map(|(path, value)| (path, redactor.watch(value))).collect();
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::policy::{Decision, HostPattern, Policy, Purpose, Request, Use};
-use crate::{SecretError, SecretRef, SecretValue, Stores};
+use crate::{Redactor, SecretError, SecretRef, SecretValue, Stores};
 
 /// The stores, and what may be read from them for one pipeline.
 #[derive(Debug, Clone)]
@@ -33,6 +33,12 @@ impl Resolver {
     #[must_use]
     pub fn policy(&self) -> &Arc<Policy> {
         &self.policy
+    }
+
+    /// Knows every value that was read here.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        self.stores.redactor()
     }
 
     /// The pipeline that it reads for.

@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use crate::{SecretError, SecretPath, SecretRef, SecretValue};
+use crate::{Redactor, SecretError, SecretPath, SecretRef, SecretValue};
 
 /// A place that secrets are read from. A new kind of store is one file that implements this and one line in the table
 /// of kinds.
@@ -20,6 +20,10 @@ pub trait SecretStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// What went wrong, without the reference: [`Stores`] adds it.
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError>;
+
+    /// Has the values that the store itself holds watched: its own tokens, and what it was given. What it reads is watched
+    /// by [`Stores`].
+    fn watch_with(&mut self, _redactor: &Redactor) {}
 }
 
 /// What a [`SecretStore`] read.
@@ -73,6 +77,10 @@ impl SecretStore for Box<dyn SecretStore> {
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         self.as_ref().read(path).await
     }
+
+    fn watch_with(&mut self, redactor: &Redactor) {
+        self.as_mut().watch_with(redactor);
+    }
 }
 
 /// The configured stores by name, and the default one.
@@ -80,6 +88,7 @@ impl SecretStore for Box<dyn SecretStore> {
 pub struct Stores {
     named: BTreeMap<String, Arc<Bounded>>,
     default: Option<String>,
+    redactor: Redactor,
 }
 
 impl Stores {
@@ -88,10 +97,23 @@ impl Stores {
     /// Reads of one store at a time: the secrets of one login. More wait, within the time of whoever asks.
     pub const READS_AT_ONCE: usize = 4;
 
+    /// No stores yet; what they will read is watched by this redactor, and not by one of their own.
+    #[must_use]
+    pub fn watched_by(redactor: Redactor) -> Self {
+        Self { redactor, ..Self::default() }
+    }
+
+    /// Knows every value that was read here.
+    #[must_use]
+    pub fn redactor(&self) -> &Redactor {
+        &self.redactor
+    }
+
     /// Adds a store; the first one added is the default for references without a store's name.
     #[must_use]
-    pub fn with(mut self, name: impl Into<String>, store: impl SecretStore + 'static) -> Self {
+    pub fn with(mut self, name: impl Into<String>, mut store: impl SecretStore + 'static) -> Self {
         let name = name.into();
+        store.watch_with(&self.redactor);
         self.default.get_or_insert_with(|| name.clone());
         self.named.insert(name, Arc::new(Bounded::new(store)));
         self
@@ -123,7 +145,7 @@ impl Stores {
         let read = read.map_err(|error| error.of(reference.clone(), store.clone()))?;
         match read.value.expose().len() {
             0 => Err(SecretError::Empty { reference, store }),
-            1..=SecretValue::MAX => Ok(read),
+            1..=SecretValue::MAX => Ok(Read { value: self.redactor.watch(read.value), ..read }),
             _ => Err(SecretError::TooLarge { reference, store }),
         }
     }

@@ -2,11 +2,17 @@
 
 use zeroize::Zeroizing;
 
+use crate::redact::Watched;
+
 /// The value of a secret: valid UTF-8, 1 byte to [`SecretValue::MAX`] bytes, zeroed when dropped.
 ///
-/// It cannot be printed, cloned, compared or serialised; `secrets/tests/compile_fail` holds the compiler to that.
+/// It cannot be printed, cloned, compared or serialised; `secrets/tests/compile_fail` holds the compiler to that. One that
+/// a [`crate::Redactor`] watches is looked for in what leaves the process.
 #[expect(missing_debug_implementations, reason = "a secret that can be printed will be")]
-pub struct SecretValue(Zeroizing<String>);
+pub struct SecretValue {
+    text: Zeroizing<String>,
+    watched: Option<Watched>,
+}
 
 impl SecretValue {
     /// The largest accepted value, 64 KiB: the limit of AWS Secrets Manager, far above any key or certificate chain.
@@ -15,12 +21,20 @@ impl SecretValue {
     /// Takes a value over.
     #[must_use]
     pub fn new(value: String) -> Self {
-        Self(Zeroizing::new(value))
+        Self { text: Zeroizing::new(value), watched: None }
     }
 
     /// The value itself. Call it where the bytes are written to the host that the secret is for, and nowhere else.
     #[must_use]
     pub fn expose(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// With a watch, unless it has one.
+    pub(crate) fn watched(mut self, watch: impl FnOnce(&str) -> Option<Watched>) -> Self {
+        if self.watched.is_none() {
+            self.watched = watch(&self.text);
+        }
+        self
     }
 }

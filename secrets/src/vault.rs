@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use vaultrs::client::VaultClient;
 use vaultrs::error::ClientError;
 
-use crate::{Read, ReadError, SecretPath, SecretStore};
+use crate::{Read, ReadError, Redactor, SecretPath, SecretStore};
 use client::Server;
 use entry::{Entry, Mount};
 use session::Session;
@@ -109,6 +109,10 @@ impl SecretStore for VaultStore {
             other => other,
         };
         entry.map_err(Refusal::into_error)?.read(path.key())
+    }
+
+    fn watch_with(&mut self, redactor: &Redactor) {
+        self.session.watch_with(redactor);
     }
 }
 

@@ -41,9 +41,11 @@ const RUNNER_EDGES: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("event", &[]),
     ("telemetry", &[]),
+    ("tripwire", &[]),
+    ("hardening", &[]),
     ("config", &[]),
 ];
-const RUNNER_BASE: &[&str] = &["clock", "retry", "event", "telemetry", "config"];
+const RUNNER_BASE: &[&str] = &["clock", "retry", "event", "telemetry", "tripwire", "config"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies below the workspace").to_owned()

@@ -14,6 +14,7 @@ mod extract;
 mod faults;
 mod fencing;
 mod judge;
+mod leaks;
 mod options;
 mod processes;
 mod proxies;

@@ -21,7 +21,7 @@ use sandbox::{Credentials, FaultPlan, Kind, Org, OrgConfig, Sandbox, ServerConfi
 use tempfile::TempDir;
 
 /// Values that each encoding writes differently.
-const PASSWORD: &str = "pWq7Zk2Lx9Vb4<&>\"'/\\+ %=é~;#?";
+pub(crate) const PASSWORD: &str = "pWq7Zk2Lx9Vb4<&>\"'/\\+ %=é~;#?";
 const SECURITY_TOKEN: &str = "tKn3Hs8Rd5Yc1&lt;\"%41'/+=ü]]>";
 const CONSUMER_SECRET: &str = "cNs6Jf0Gu7Ma2+/=%2F&<x>\"'\\ñ";
 
@@ -52,7 +52,7 @@ fn planted() -> Planted {
 }
 
 /// A leak in each form, written by other means than the sweep's where there are any.
-fn leaks() -> Vec<(&'static str, String)> {
+pub(crate) fn leaks() -> Vec<(&'static str, String)> {
     let json = serde_json::json!({ "detail": PASSWORD }).to_string();
     let mut url = reqwest::Url::parse("https://localhost/").unwrap();
     url.set_query(Some(PASSWORD));

@@ -183,7 +183,7 @@ macro_rules! every_source_reason {
 fn every_reason_of_a_source_is_in_the_catalogue_of_the_wire() {
     let reasons = every_source_reason!(
         BadDefinition LiteralSecret PolicyDenied SourceUnknown SecretUnavailable SecretStoreUnreachable SecretMalformed
-        AuthFailed SourceUnreachable SourceProtocol SourceThrottled SourceDenied EntityTooLarge DescribeTooLarge
+        SecretInOutput AuthFailed SourceUnreachable SourceProtocol SourceThrottled SourceDenied EntityTooLarge DescribeTooLarge
         ObjectVanished CheckpointUnusable SinkClosed
     );
     let mut seen = BTreeSet::new();

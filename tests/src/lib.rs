@@ -12,11 +12,13 @@ pub mod by_hand;
 pub mod certificates;
 pub mod extraction;
 pub mod logs;
+pub mod memory;
 pub mod outside;
 pub mod processes;
 #[path = "../../openmetadata/tests/support/schemas.rs"]
 pub mod schemas;
 pub mod sweep;
+pub mod tap;
 pub mod world;
 
 use std::path::{Path, PathBuf};

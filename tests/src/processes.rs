@@ -108,6 +108,12 @@ impl Running {
         Self { child, log: log.to_owned() }
     }
 
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("it runs")
+    }
+
     /// What it printed so far.
     #[must_use]
     pub fn log(&self) -> String {
@@ -140,7 +146,7 @@ impl Running {
 
     /// SIGTERM, and waits for the end.
     pub async fn terminate(mut self) -> ExitStatus {
-        let id = self.child.id().expect("it runs").to_string();
+        let id = self.id().to_string();
         let status = std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
         assert!(status.success());
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends on SIGTERM").unwrap()

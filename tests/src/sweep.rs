@@ -44,6 +44,16 @@ impl Planted {
             .collect()
     }
 
+    /// What is found in bytes of which most are no text, such as a process's memory, as `NAME as FORM`.
+    #[must_use]
+    pub fn found_in_memory(&self, bytes: &[u8]) -> BTreeSet<String> {
+        let forms = self.0.iter().flat_map(|value| value.forms.iter().map(move |form| (&value.name, form)));
+        forms
+            .filter(|(_, (_, form))| memchr::memmem::find(bytes, form.as_bytes()).is_some())
+            .map(|(name, (form, _))| format!("{name} as {form}"))
+            .collect()
+    }
+
     /// Fails when a value is found.
     pub fn absent_from(&self, place: &str, bytes: impl AsRef<[u8]>) {
         let found = self.found_in(bytes.as_ref());

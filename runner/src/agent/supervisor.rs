@@ -46,6 +46,8 @@ pub(super) struct Supervisor {
     link: watch::Receiver<Option<Link>>,
     noticed: mpsc::Sender<(RunId, Notice)>,
     observers: broadcast::Sender<AgentEvent>,
+    /// Of the redactor, as far as the log has them.
+    hits: u64,
     /// Until when a stopping agent waits.
     leaves_at: Option<Instant>,
 }
@@ -93,6 +95,7 @@ impl Supervisor {
             link,
             noticed,
             observers: agent.observers,
+            hits: 0,
             leaves_at: None,
         }
     }
@@ -205,9 +208,20 @@ impl Supervisor {
             None => self.leases.ended(&run_id),
         }
         self.tell(AgentEvent::RunEnded { run_id: run_id.to_string(), pipeline, end: ended.end });
+        self.warn_of_hits();
         self.publish();
         self.send_releases();
         self.offer();
+    }
+
+    /// What is replaced was about to leave: somebody echoes secrets.
+    fn warn_of_hits(&mut self) {
+        let hits = self.secrets.redactor().hits();
+        if hits > self.hits {
+            let values = hits - self.hits;
+            warn!(values, "values of secrets were found in what was about to leave, and taken out");
+            self.hits = hits;
+        }
     }
 
     fn on_definition(&mut self, definition: Definition) {
@@ -346,6 +360,7 @@ impl Supervisor {
     }
 
     fn tell(&self, event: AgentEvent) {
+        let event = event.with_sentences(|text| self.secrets.redactor().replace_text(text));
         // Without an observer there is nobody to tell.
         drop(self.observers.send(event));
     }

@@ -17,9 +17,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 use tracing::{Instrument as _, Span};
 
+use super::terminal::Terminal;
 use super::{CommandError, runtime};
 use crate::config::Environment;
 use crate::telemetry::{self, Chain};
+use crate::tripwire::Tripwire;
 use local::{Local, WorkflowArguments};
 use output::{Destination, ExportSink, OutputError, Written};
 use summary::{Display, Outcome};
@@ -39,8 +41,12 @@ pub(super) struct Arguments {
 /// How often the progress bar moves.
 const REDRAW: Duration = Duration::from_millis(100);
 
-pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<ExitCode, CommandError> {
-    let settings = arguments.local.settings(environment)?;
+pub(super) fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    terminal: &Terminal,
+) -> Result<ExitCode, CommandError> {
+    let settings = arguments.local.settings(environment, terminal)?;
     let out = arguments.out.as_deref().ok_or_else(|| {
         CommandError::refused(
             "writing to the workflow's sink is not available yet; give --out FILE, or --out - for stdout, to get the \
@@ -48,7 +54,7 @@ pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<Ex
         )
     })?;
     let local = arguments.local.load(settings, environment)?;
-    let display = Display::new();
+    let display = Display::new(terminal.clone());
     if let Some(warning) = local.warning() {
         display.warn(warning);
     }
@@ -98,13 +104,13 @@ async fn extract(job: Job<'_>) -> Result<ExitCode, CommandError> {
         Ok((report, export)) => {
             display.report(&outcome, &report, export.as_deref());
             if json {
-                outcome.print_committed(&report, export.as_deref())?;
+                display.print(&outcome.committed(&report, export.as_deref()))?;
             }
             Ok(if report.complete { ExitCode::SUCCESS } else { ExitCode::from(3) })
         }
         Err(error) => {
             if json && error.code == CommandError::FAILED {
-                outcome.print_unwritten(state)?;
+                display.print(&outcome.unwritten(state))?;
             }
             Err(error)
         }
@@ -119,7 +125,9 @@ enum End {
 /// Extracts, and shows how far it is.
 async fn watch(source: &dyn Source, extraction: Extraction, sink: &mut ExportSink, display: &Display) -> End {
     let progress = Arc::clone(&extraction.progress);
-    let mut extracted = source.extract(extraction, sink);
+    let redactor = extraction.secrets.redactor().clone();
+    let mut tripwire = Tripwire::before(sink, &redactor);
+    let mut extracted = source.extract(extraction, &mut tripwire);
     // Without it, a SIGTERM ends the process as it always does.
     let mut terminate = signal(SignalKind::terminate()).ok();
     let terminated = async {
@@ -131,15 +139,17 @@ async fn watch(source: &dyn Source, extraction: Extraction, sink: &mut ExportSin
     let mut terminated = std::pin::pin!(terminated);
     let mut ticker = interval(REDRAW);
     ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
+    let result = loop {
         tokio::select! {
-            result = &mut extracted => return End::Source(result),
+            result = &mut extracted => break result,
             _ = tokio::signal::ctrl_c() => return End::Interrupted,
             _ = &mut terminated => return End::Interrupted,
             _ = ticker.tick() => {}
         }
         display.show(progress.snapshot());
-    }
+    };
+    drop(extracted);
+    End::Source(tripwire.passed(result))
 }
 
 fn unwritten(error: &OutputError) -> CommandError {

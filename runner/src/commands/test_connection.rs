@@ -1,6 +1,5 @@
 //! `hybrid-runner test-connection`: whether an extraction would work, and what to change when not.
 
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use comfy_table::Table;
@@ -10,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::{Instrument as _, Span};
 
 use super::extract::local::{Local, WorkflowArguments};
+use super::terminal::Terminal;
 use super::{CommandError, runtime};
 use crate::config::Environment;
 use crate::telemetry;
@@ -23,19 +23,22 @@ pub(super) struct Arguments {
     json: bool,
 }
 
-pub(super) fn run(arguments: &Arguments, environment: &Environment) -> Result<ExitCode, CommandError> {
-    let settings = arguments.local.settings(environment)?;
+pub(super) fn run(
+    arguments: &Arguments,
+    environment: &Environment,
+    terminal: &Terminal,
+) -> Result<ExitCode, CommandError> {
+    let settings = arguments.local.settings(environment, terminal)?;
     let local = arguments.local.load(settings, environment)?;
     if let Some(warning) = local.warning() {
-        tell(&format!("warning: {warning}"));
+        terminal.tell(&format!("warning: {warning}"));
     }
     let steps = runtime()?.block_on(test(local))?;
-    tell(&table(&steps));
+    terminal.tell(&table(&steps));
     if arguments.json {
         let shown: Vec<_> = steps.iter().map(Shown::from).collect();
         let line = serde_json::to_string(&shown).map_err(|error| CommandError::failed_by(&error))?;
-        writeln!(std::io::stdout(), "{line}")
-            .map_err(|error| CommandError::failed(format!("write to stdout: {error}")))?;
+        terminal.print(&line)?;
     }
     let failed = steps.iter().any(|step| step.mandatory && matches!(step.outcome, StepOutcome::Failed(_)));
     Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -101,11 +104,6 @@ fn table(steps: &[Step]) -> String {
     }
     // Not padded: a long row would have every other one wrap into empty lines.
     table.trim_fmt()
-}
-
-fn tell(text: &str) {
-    // Where stderr is closed there is nobody to tell.
-    drop(writeln!(std::io::stderr(), "{text}"));
 }
 
 #[cfg(test)]

@@ -5,11 +5,13 @@
 //! needs no restart), and a connection that broke is not made again behind the session's back.
 
 use std::error::Error as _;
+use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use hybrid_runner_secrets::{Redactor, SecretValue};
 use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
@@ -38,10 +40,21 @@ const PING_ANSWER: Duration = Duration::from_secs(10);
 pub(crate) struct Link {
     pub(crate) channel: Channel,
     authorization: Option<MetadataValue<Ascii>>,
+    _token: Option<Token>,
     /// Whether both sides compress `Push`; known once the session is open.
     pub(crate) zstd: bool,
     /// Whether both sides know memos; known once the session is open.
     pub(crate) memos: bool,
+}
+
+/// The bearer token of a connection, watched for as long as the connection has it in its headers.
+#[derive(Clone)]
+struct Token(#[expect(dead_code, reason = "it is watched while it is held")] Arc<SecretValue>);
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Token(..)")
+    }
 }
 
 impl Link {
@@ -84,11 +97,11 @@ pub(crate) enum ConnectError {
 ///
 /// # Cancel safety
 /// Dropping the future closes what was opened.
-pub(super) async fn connect(control_plane: &ControlPlane) -> Result<Link, ConnectError> {
+pub(super) async fn connect(control_plane: &ControlPlane, redactor: &Redactor) -> Result<Link, ConnectError> {
     let ControlPlane { host, port, ca, identity } = control_plane;
     let peer = format!("{host}:{port}");
     let config = Arc::new(client_config(ca.as_ref(), identity).await?);
-    let authorization = authorization(identity).await?;
+    let (authorization, token) = authorization(identity, redactor).await?.unzip();
     let stream = tokio::time::timeout(CONNECT, dial(config, host, *port, &peer, identity))
         .await
         .map_err(|_elapsed| ConnectError::Timeout { peer: peer.clone() })??;
@@ -111,7 +124,7 @@ pub(super) async fn connect(control_plane: &ControlPlane) -> Result<Link, Connec
         .connect_with_connector(connector)
         .await
         .map_err(http2)?;
-    Ok(Link { channel, authorization, zstd: false, memos: false })
+    Ok(Link { channel, authorization, _token: token, zstd: false, memos: false })
 }
 
 async fn dial(
@@ -260,21 +273,23 @@ async fn read(pem: &Pem, what: &'static str) -> Result<Vec<u8>, ConnectError> {
     }
 }
 
-async fn authorization(identity: &Identity) -> Result<Option<MetadataValue<Ascii>>, ConnectError> {
-    let header = |token: &str| {
-        let token = token.trim();
-        let header = MetadataValue::try_from(format!("Bearer {token}")).ok().filter(|_| !token.is_empty());
-        let mut header = header.ok_or(ConnectError::Token)?;
-        header.set_sensitive(true);
-        Ok(Some(header))
-    };
-    match identity {
-        Identity::Certificate { .. } => Ok(None),
-        Identity::Token(token) => header(token.expose()),
+async fn authorization(
+    identity: &Identity,
+    redactor: &Redactor,
+) -> Result<Option<(MetadataValue<Ascii>, Token)>, ConnectError> {
+    let text = match identity {
+        Identity::Certificate { .. } => return Ok(None),
+        Identity::Token(token) => SecretValue::new(token.expose().trim().to_owned()),
         Identity::TokenFile(path) => {
             let what = "control_plane.token_file";
-            let read = tokio::fs::read_to_string(path).await;
-            header(&read.map_err(|source| ConnectError::File { what, path: path.clone(), source })?)
+            let read = tokio::fs::read_to_string(path).await.map(SecretValue::new);
+            let read = read.map_err(|source| ConnectError::File { what, path: path.clone(), source })?;
+            SecretValue::new(read.expose().trim().to_owned())
         }
-    }
+    };
+    let token = redactor.watch(text);
+    let header = MetadataValue::try_from(format!("Bearer {}", token.expose()));
+    let mut header = header.ok().filter(|_| !token.expose().is_empty()).ok_or(ConnectError::Token)?;
+    header.set_sensitive(true);
+    Ok(Some((header, Token(Arc::new(token)))))
 }

@@ -142,9 +142,10 @@ impl Driver<'_> {
         let message = match say {
             Say::Hello { held } => Some(wire::hello(self.session.instance_id, &self.session.sources, held)),
             Say::Answer { pipeline, version, verdict: Verdict::Accepted { .. } } if !self.takes_preflight => {
-                wire::said(Say::Answer { pipeline, version, verdict: Verdict::Accepted { unreadable: Vec::new() } })
+                let verdict = Verdict::Accepted { unreadable: Vec::new() };
+                wire::said(Say::Answer { pipeline, version, verdict }, &self.session.redactor)
             }
-            other => wire::said(other),
+            other => wire::said(other, &self.session.redactor),
         };
         let Some(message) = message else { return Ok(()) };
         match timeout(ANSWER, self.outgoing.send(message)).await {

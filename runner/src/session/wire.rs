@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use hybrid_runner_connector::{Severity, Stage};
 use hybrid_runner_proto::{reason_name, reason_of_name, v1};
+use hybrid_runner_secrets::Redactor;
 use v1::session_request::Message as Request;
 use v1::session_response::Message as Response;
 
@@ -152,12 +153,15 @@ pub(super) fn hello(instance_id: [u8; 16], sources: &[String], held: Vec<Held>) 
     }))
 }
 
-/// A message of an open session.
-pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
+/// A message of an open session. Every sentence in it goes through [`sentence`]; the rest are ids that the control plane
+/// gave, numbers and names of our own.
+pub(super) fn said(say: Say, redactor: &Redactor) -> Option<v1::SessionRequest> {
     let message = match say {
         // Needs what only the driver has: see [`hello`].
         Say::Hello { .. } => return None,
-        Say::Answer { pipeline, version, verdict } => Request::DefinitionStatus(status(pipeline, version, verdict)),
+        Say::Answer { pipeline, version, verdict } => {
+            Request::DefinitionStatus(status(pipeline, version, verdict, redactor))
+        }
         Say::LeaseRequest { slots } => Request::LeaseRequest(v1::LeaseRequest { slots }),
         Say::Heartbeat { id, renewals } => Request::Heartbeat(v1::Heartbeat {
             id,
@@ -177,7 +181,7 @@ pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
             }
             .into(),
             reason: reason_number(reason),
-            detail: cut(detail, MAX_DETAIL),
+            detail: sentence(detail, redactor),
         }),
         Say::Report(Report { token, severity, code, text }) => Request::RunEvent(v1::RunEvent {
             token: Some(token.into()),
@@ -187,40 +191,44 @@ pub(super) fn said(say: Say) -> Option<v1::SessionRequest> {
             }
             .into(),
             code: code.to_owned(),
-            text: cut(text, MAX_DETAIL),
+            text: sentence(text, redactor),
         }),
         Say::Tested { request_id, steps } => Request::TestConnectionResult(v1::TestConnectionResult {
             request_id,
-            steps: steps.into_iter().take(MAX_STEPS).map(test_step).collect(),
+            steps: steps.into_iter().take(MAX_STEPS).map(|step| test_step(step, redactor)).collect(),
         }),
     };
     Some(request(message))
 }
 
-fn status(pipeline: String, version: u64, verdict: Verdict) -> v1::DefinitionStatus {
+fn status(pipeline: String, version: u64, verdict: Verdict, redactor: &Redactor) -> v1::DefinitionStatus {
     let status = v1::DefinitionStatus { pipeline, version, ..v1::DefinitionStatus::default() };
     match verdict {
         Verdict::Accepted { unreadable } => v1::DefinitionStatus {
             accepted: true,
-            unreadable_secrets: unreadable.into_iter().take(MAX_SECRETS).map(unreadable_secret).collect(),
+            unreadable_secrets: unreadable
+                .into_iter()
+                .take(MAX_SECRETS)
+                .map(|secret| unreadable_secret(secret, redactor))
+                .collect(),
             ..status
         },
         Verdict::Refused(reason, detail) => {
-            v1::DefinitionStatus { reason: reason_number(reason), detail: cut(detail, MAX_DETAIL), ..status }
+            v1::DefinitionStatus { reason: reason_number(reason), detail: sentence(detail, redactor), ..status }
         }
     }
 }
 
-fn unreadable_secret(secret: UnreadableSecret) -> v1::UnreadableSecret {
+fn unreadable_secret(secret: UnreadableSecret, redactor: &Redactor) -> v1::UnreadableSecret {
     v1::UnreadableSecret {
         field: secret.field,
         reference: secret.reference,
         reason: reason_number(secret.reason),
-        detail: cut(secret.detail, MAX_SENTENCE),
+        detail: cut(redactor.replace_text(secret.detail), MAX_SENTENCE),
     }
 }
 
-fn test_step(step: TestStep) -> v1::TestConnectionStep {
+fn test_step(step: TestStep, redactor: &Redactor) -> v1::TestConnectionStep {
     let reason = match step.outcome {
         TestOutcome::Failed(reason) => reason_number(reason),
         TestOutcome::Passed | TestOutcome::Skipped => 0,
@@ -229,9 +237,9 @@ fn test_step(step: TestStep) -> v1::TestConnectionStep {
         name: step.name.to_owned(),
         mandatory: step.mandatory,
         passed: step.outcome == TestOutcome::Passed,
-        message: cut(step.message, MAX_DETAIL),
+        message: sentence(step.message, redactor),
         reason,
-        remediation: cut(step.remediation, MAX_DETAIL),
+        remediation: sentence(step.remediation, redactor),
         skipped: step.outcome == TestOutcome::Skipped,
     }
 }
@@ -258,6 +266,11 @@ fn progress(progress: &RunProgress) -> v1::Progress {
         source_bytes: seen.source.bytes_received,
         records_acked: seen.records_acked,
     }
+}
+
+/// What a person reads, without the values of secrets. Before it is cut: a piece of a value is not recognised.
+fn sentence(text: String, redactor: &Redactor) -> String {
+    cut(redactor.replace_text(text), MAX_DETAIL)
 }
 
 /// The longest beginning of a sentence that the contract lets through.
@@ -316,6 +329,37 @@ mod tests {
         let welcome = v1::SessionResponse { message: Some(Response::Welcome(v1::Welcome::default())) };
         assert_eq!(received(welcome), Received::Malformed("Welcome.heartbeat_interval is missing".to_owned()));
         assert!(matches!(received(v1::SessionResponse { message: None }), Received::Malformed(_)));
+    }
+
+    #[test]
+    fn no_sentence_of_a_session_holds_the_value_of_a_secret() {
+        const PASSWORD: &str = "correct horse";
+        let redactor = Redactor::default();
+        drop(redactor.watch(hybrid_runner_secrets::SecretValue::new(PASSWORD.to_owned())));
+        let text = || format!("it said {PASSWORD}; {}", "x".repeat(5000));
+        let token = || WriteToken { run_id: RunId::new("run"), fence: 1, lease_id: LeaseId([7; 16]) };
+        let (reason, pipeline) = (Reason::INTERNAL, "crm".to_owned());
+        let step = TestStep {
+            name: "Login",
+            mandatory: true,
+            outcome: TestOutcome::Failed(reason),
+            message: text(),
+            remediation: text(),
+        };
+        let says = [
+            (1, Say::Answer { pipeline, version: 1, verdict: Verdict::Refused(reason, text()) }),
+            (1, Say::Release(Release { token: token(), outcome: Outcome::Failed, reason, detail: text() })),
+            (1, Say::Report(Report { token: token(), severity: Severity::Info, code: "odd", text: text() })),
+            (2, Say::Tested { request_id: "1".to_owned(), steps: vec![step] }),
+        ];
+        for (sentences, say) in says {
+            let message = format!("{:?}", said(say, &redactor).unwrap());
+            assert_eq!(message.matches("it said [redacted]; ").count(), sentences, "{message}");
+            assert!(!message.contains("horse"), "{message}");
+        }
+        // The value at the place of the cut.
+        let late = format!("{}{PASSWORD}", "x".repeat(MAX_DETAIL - 6));
+        assert!(!sentence(late, &redactor).contains("corr"));
     }
 
     #[test]

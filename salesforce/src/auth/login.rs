@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::{Duration, UNIX_EPOCH};
 
 use hybrid_runner_connector::{Progress, Reason, SourceError};
-use hybrid_runner_secrets::{BoundSecret, NotPermitted, Purpose, Reads, Resolver, SecretError, SecretRef, Use};
+use hybrid_runner_secrets::{
+    BoundSecret, NotPermitted, Purpose, Reads, Resolver, SecretError, SecretRef, SecretValue, Use,
+};
 use reqwest::Certificate;
 use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -131,9 +133,10 @@ impl Login<'_> {
                 let key = self.read_credential(reads, uses::PRIVATE_KEY, private_key).await?;
                 let shown = exposed(&key, host)?;
                 let audience = format!("https://{host}");
-                let assertion = jwt::assertion(shown, consumer_key, username, &audience, now())
+                let mut assertion = jwt::assertion(shown, consumer_key, username, &audience, now())
                     .map_err(|problem| malformed(uses::PRIVATE_KEY, private_key, &problem.to_string()))?;
-                let body = Flow::Jwt.request(&[("assertion", &assertion)]);
+                let assertion = self.secrets.redactor().watch(SecretValue::new(std::mem::take(&mut assertion)));
+                let body = Flow::Jwt.request(&[("assertion", assertion.expose())]);
                 let version = self.credentials(username, shown, consumer_key)?;
                 Ok(Prepared { request: Request::OAuth { flow: Flow::Jwt, body }, version, secrets: vec![key] })
             }
@@ -167,6 +170,7 @@ impl Login<'_> {
         parents: &[BoundSecret],
         granted: Granted,
     ) -> Result<Session, SourceError> {
+        let granted = Granted { token: self.secrets.redactor().watch(granted.token), ..granted };
         let host = self
             .local
             .hosts

@@ -370,6 +370,7 @@ fn next_step(reason: Reason) -> &'static str {
         | Reason::DescribeTooLarge
         | Reason::ObjectVanished
         | Reason::CheckpointUnusable
+        | Reason::SecretInOutput
         | Reason::SinkClosed => "Test again; if it stays, report it with this message.",
     }
 }

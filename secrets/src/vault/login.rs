@@ -12,22 +12,25 @@ use zeroize::Zeroizing;
 
 use super::VaultAuth;
 use super::client::{self, Api};
-use crate::ReadError;
+use crate::{ReadError, Redactor};
 
 /// Asks for a token by a method that grants one.
-pub(super) async fn log_in(auth: &VaultAuth, api: &Api) -> Result<AuthInfo, ReadError> {
+pub(super) async fn log_in(auth: &VaultAuth, api: &Api, redactor: &Redactor) -> Result<AuthInfo, ReadError> {
     let anonymous = api.client("");
     let (granted, mount) = match auth {
         VaultAuth::AppRole { role_id, secret_id_file, mount } => {
             let secret_id = read_credential(secret_id_file).await?;
+            let _watched = redactor.watch_text(&secret_id);
             (approle::login(&anonymous, mount, role_id, &secret_id).await, mount)
         }
         VaultAuth::Kubernetes { role, token_file, mount } => {
             let token = read_credential(token_file).await?;
+            let _watched = redactor.watch_text(&token);
             (kubernetes::login(&anonymous, mount, role, &token).await, mount)
         }
         VaultAuth::Jwt { role, token_file, mount } => {
             let token = read_credential(token_file).await?;
+            let _watched = redactor.watch_text(&token);
             (oidc::login(&anonymous, mount, &token, Some(role.clone())).await, mount)
         }
         VaultAuth::Certificate { role, mount } => {

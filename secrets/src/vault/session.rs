@@ -13,13 +13,15 @@ use zeroize::Zeroizing;
 
 use super::client::{self, Api};
 use super::{VaultAuth, login};
-use crate::ReadError;
+use crate::redact::Watched;
+use crate::{ReadError, Redactor};
 
 /// A token and how long it lives.
 pub(super) struct StoreToken {
     pub(super) value: Zeroizing<String>,
     /// `None`: it does not run out, or does not say.
     lease: Option<Lease>,
+    watched: Option<Watched>,
 }
 
 #[derive(Clone, Copy)]
@@ -33,6 +35,7 @@ struct Lease {
 
 pub(super) struct Session {
     auth: VaultAuth,
+    redactor: Redactor,
     /// One login or renewal at a time; who waits takes what it brought.
     gate: Semaphore,
     current: Mutex<Option<Arc<StoreToken>>>,
@@ -40,7 +43,12 @@ pub(super) struct Session {
 
 impl Session {
     pub(super) fn new(auth: VaultAuth) -> Self {
-        Self { auth, gate: Semaphore::new(1), current: Mutex::new(None) }
+        Self { auth, redactor: Redactor::default(), gate: Semaphore::new(1), current: Mutex::new(None) }
+    }
+
+    /// Tokens, and what they are obtained with, are watched by this redactor from now on.
+    pub(super) fn watch_with(&mut self, redactor: &Redactor) {
+        self.redactor = redactor.clone();
     }
 
     /// The token that is held, in whatever state.
@@ -68,7 +76,7 @@ impl Session {
         if let Some(token) = fresh() {
             return Ok(token);
         }
-        let token = match self.current().filter(&usable).filter(|token| !token.has_ended()) {
+        let mut token = match self.current().filter(&usable).filter(|token| !token.has_ended()) {
             Some(due) => match self.renewed(api, &due).await {
                 Some(renewed) => renewed,
                 None => match self.log_in(api, given).await {
@@ -80,6 +88,7 @@ impl Session {
             },
             None => self.log_in(api, given).await?,
         };
+        token.watched = self.redactor.watch_text(&token.value);
         let token = Arc::new(token);
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&token));
         Ok(token)
@@ -104,7 +113,7 @@ impl Session {
     async fn log_in(&self, api: &Api, given: Option<Zeroizing<String>>) -> Result<StoreToken, ReadError> {
         match given {
             Some(given) => Ok(looked_up(api, given).await),
-            None => StoreToken::granted(login::log_in(&self.auth, api).await?, None),
+            None => StoreToken::granted(login::log_in(&self.auth, api, &self.redactor).await?, None),
         }
     }
 
@@ -124,7 +133,7 @@ impl StoreToken {
         let client_token = Zeroizing::new(client_token);
         let value = login::credential(&client_token)
             .ok_or_else(|| client::unreachable("it granted a login without a token"))?;
-        Ok(Self { value, lease: Lease::new(Duration::from_secs(lease_duration), renewable, first) })
+        Ok(Self { value, lease: Lease::new(Duration::from_secs(lease_duration), renewable, first), watched: None })
     }
 
     fn is_due(&self) -> bool {
@@ -159,7 +168,7 @@ async fn looked_up(api: &Api, value: Zeroizing<String>) -> StoreToken {
         }
         Err(_) => None,
     };
-    StoreToken { value, lease }
+    StoreToken { value, lease, watched: None }
 }
 
 /// The token of `BAO_TOKEN`, which is `OpenBao`'s name for it and counts there before Vault's, or of `VAULT_TOKEN`.

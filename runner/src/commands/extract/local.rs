@@ -11,6 +11,7 @@ use hybrid_runner_secrets::{EnvStore, MemoryStore, Resolver, SecretValue, Stores
 
 use super::prepare::{self, Prepared};
 use crate::commands::CommandError;
+use crate::commands::terminal::Terminal;
 use crate::config::{Environment, Log, Settings};
 use crate::plan::{self, Connectors, Plan};
 use crate::telemetry;
@@ -51,13 +52,18 @@ impl Local {
 
 impl WorkflowArguments {
     /// Reads the configuration and starts the log.
-    pub(in crate::commands) fn settings(&self, environment: &Environment) -> Result<Settings, CommandError> {
+    pub(in crate::commands) fn settings(
+        &self,
+        environment: &Environment,
+        terminal: &Terminal,
+    ) -> Result<Settings, CommandError> {
         let settings = Settings::load(self.config.as_deref(), environment)?;
         // What an operator wants to see of a one-off run is shown anyway; a log of its own only on request.
         let is_asked = self.config.is_some() || environment.var("HYBRID_RUNNER_LOG__LEVEL").is_some();
         let log =
             if is_asked { settings.log.clone() } else { Log { level: "warn".to_owned(), ..settings.log.clone() } };
-        telemetry::start(&log)?;
+        terminal.without(settings.secrets.redactor());
+        telemetry::start(&log, settings.secrets.redactor())?;
         Ok(settings)
     }
 
@@ -81,14 +87,15 @@ impl WorkflowArguments {
     }
 
     fn stores(&self, settings: Settings, prepared: Prepared) -> Result<Stores, CommandError> {
+        let none = Stores::watched_by(settings.secrets.redactor().clone());
         // The first store is the default one.
         let stores = match &self.secrets {
             Some(text) => {
                 let store = open_store(text).map_err(|error| CommandError::refused(format!("--secrets: {error}")))?;
-                Stores::default().with("secrets", store)
+                none.with("secrets", store)
             }
             None if settings.has_stores => settings.secrets,
-            None => Stores::default().with("default", prepare::NoStore),
+            None => none.with("default", prepare::NoStore),
         };
         let literals = prepared
             .literals

@@ -1,6 +1,6 @@
 //! What a person sees of an extraction (stderr), and what a program reads (the last line of stdout).
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,6 +11,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::CommandError;
 use super::output::Written;
+use crate::commands::terminal::Terminal;
 use crate::event::ResultLine;
 
 /// Failures that are listed; the count says how many there are.
@@ -19,20 +20,21 @@ const LISTED: usize = 20;
 /// A bar on a terminal, plain lines elsewhere.
 #[derive(Debug, Clone)]
 pub(super) struct Display {
+    terminal: Terminal,
     bar: Option<ProgressBar>,
     /// The stage that was told last.
     told: Arc<Mutex<Stage>>,
 }
 
 impl Display {
-    pub(super) fn new() -> Self {
+    pub(super) fn new(terminal: Terminal) -> Self {
         let style = ProgressStyle::with_template("{msg:10} [{bar:40}] {pos}/{len} objects, {elapsed}");
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::no_length();
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()).progress_chars("=> "));
             bar
         });
-        Self { bar, told: Arc::default() }
+        Self { terminal, bar, told: Arc::default() }
     }
 
     /// Shows how far the run is.
@@ -118,17 +120,17 @@ impl Display {
         self.line(&table.trim_fmt());
     }
 
+    /// The result, for programs.
+    pub(super) fn print(&self, line: &ResultLine<'_>) -> Result<(), CommandError> {
+        self.terminal.print(&serde_json::to_string(line).map_err(|error| CommandError::failed_by(&error))?)
+    }
+
     fn line(&self, text: &str) {
         match &self.bar {
-            Some(bar) => bar.suspend(|| to_stderr(text)),
-            None => to_stderr(text),
+            Some(bar) => bar.suspend(|| self.terminal.tell(text)),
+            None => self.terminal.tell(text),
         }
     }
-}
-
-fn to_stderr(text: &str) {
-    // Where stderr is closed there is nobody to tell.
-    drop(writeln!(std::io::stderr(), "{text}"));
 }
 
 /// An extraction that is over.
@@ -141,9 +143,9 @@ pub(super) struct Outcome {
 }
 
 impl Outcome {
-    pub(super) fn print_committed(&self, report: &Report, export: Option<&Path>) -> Result<(), CommandError> {
+    pub(super) fn committed<'a>(&'a self, report: &Report, export: Option<&Path>) -> ResultLine<'a> {
         let summary = &report.summary;
-        print(&ResultLine {
+        ResultLine {
             state: "committed",
             complete: report.complete,
             objects: summary.objects,
@@ -156,12 +158,12 @@ impl Outcome {
             bytes_received: summary.bytes_received,
             export: export.map(|path| path.display().to_string()),
             ..self.nothing()
-        })
+        }
     }
 
     /// `failed` or `cancelled`.
-    pub(super) fn print_unwritten(&self, state: &'static str) -> Result<(), CommandError> {
-        print(&ResultLine { state, ..self.nothing() })
+    pub(super) fn unwritten(&self, state: &'static str) -> ResultLine<'_> {
+        ResultLine { state, ..self.nothing() }
     }
 
     /// A run of which nothing was written.
@@ -186,11 +188,6 @@ impl Outcome {
             export: None,
         }
     }
-}
-
-fn print(line: &ResultLine<'_>) -> Result<(), CommandError> {
-    let line = serde_json::to_string(line).map_err(|error| CommandError::failed_by(&error))?;
-    writeln!(std::io::stdout(), "{line}").map_err(|error| CommandError::failed(format!("write to stdout: {error}")))
 }
 
 #[cfg(test)]
