@@ -4,6 +4,7 @@
 
 mod config_schema;
 mod extract;
+mod policy;
 mod run;
 mod test_connection;
 
@@ -38,6 +39,9 @@ enum Command {
     Extract(extract::Arguments),
     /// Look whether a workflow's source can be read, step by step, and what to change when not.
     TestConnection(test_connection::Arguments),
+    /// About the local policy: which secret may go where.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// About the configuration file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -72,6 +76,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Run { config } => run::run(&config, &environment).map(|()| ExitCode::SUCCESS),
         Command::Extract(arguments) => extract::run(&arguments, &environment),
         Command::TestConnection(arguments) => test_connection::run(&arguments, &environment),
+        Command::Policy(command) => policy::run(&command, &environment),
         Command::Config(ConfigCommand::Schema { config, json }) => {
             config_schema::run(config.as_deref(), json, &environment).map(|()| ExitCode::SUCCESS)
         }

@@ -15,6 +15,7 @@ mod faults;
 mod fencing;
 mod judge;
 mod options;
+mod policy;
 mod processes;
 mod proxies;
 mod secrets;
