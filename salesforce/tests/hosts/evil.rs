@@ -41,7 +41,7 @@ impl Authority {
 /// What a server answers to a request.
 #[derive(Clone)]
 pub(crate) enum Reply {
-    /// These bytes.
+    /// These bytes, and the end of the connection.
     Raw(String),
     /// What a healthy org answers.
     Relayed,
@@ -130,15 +130,15 @@ async fn serve(
     let Ok(mut stream) = acceptor.accept(stream).await else { return };
     while let Some((head, body)) = read_request(&mut stream, seen).await {
         let line = head.lines().next().unwrap_or_default().to_owned();
-        let answer = match (script(&line), org) {
-            (Reply::Raw(answer), _) => answer.into_bytes(),
-            (Reply::Relayed, Some((client, port))) => relay(client, *port, &head, body).await,
+        let (answer, is_last) = match (script(&line), org) {
+            (Reply::Raw(answer), _) => (answer.into_bytes(), true),
+            (Reply::Relayed, Some((client, port))) => (relay(client, *port, &head, body).await, false),
             (Reply::Relayed, None) => return,
         };
-        if answer.is_empty() {
-            return;
-        }
-        if stream.write_all(&answer).await.is_err() || stream.flush().await.is_err() {
+        let sent = stream.write_all(&answer).await.is_ok() && stream.flush().await.is_ok();
+        if is_last || !sent {
+            // Whoever is still writing or gone is not waited for.
+            drop(stream.shutdown().await);
             return;
         }
     }

@@ -2,7 +2,8 @@
 //! to a host that is neither Salesforce's nor listed locally.
 //!
 //! Each case watches a foreign server that the client would get on with: it is on this machine, and its certificate is
-//! one that is trusted. Each test prints how many cases it had.
+//! one that is trusted. Answers that are no HTTP have a place here, because it takes the same servers. Each test prints how
+//! many cases it had.
 #![expect(
     clippy::unwrap_used,
     clippy::panic,
@@ -16,5 +17,6 @@ mod answers;
 mod attack;
 mod domains;
 mod evil;
+mod framing;
 mod redirects;
 mod uses;
