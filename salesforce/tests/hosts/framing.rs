@@ -1,8 +1,9 @@
 //! AC22: answers that are no HTTP, or lie about where they end.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use hybrid_runner_connector::Reason;
+use tokio::time::Instant;
 
 use crate::attack::{Attack, LOGINS};
 use crate::evil::{Evil, Reply};
