@@ -4,6 +4,7 @@
 
 mod config_schema;
 mod extract;
+mod policy;
 mod run;
 mod terminal;
 mod test_connection;
@@ -40,6 +41,9 @@ enum Command {
     Extract(extract::Arguments),
     /// Look whether a workflow's source can be read, step by step, and what to change when not.
     TestConnection(test_connection::Arguments),
+    /// About the local policy: which secret may go where.
+    #[command(subcommand)]
+    Policy(policy::Command),
     /// About the configuration file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -83,6 +87,7 @@ fn perform(command: Command, terminal: &Terminal) -> Result<ExitCode, CommandErr
         Command::Run { config } => run::run(&config, &environment, terminal).map(|()| ExitCode::SUCCESS),
         Command::Extract(arguments) => extract::run(&arguments, &environment, terminal),
         Command::TestConnection(arguments) => test_connection::run(&arguments, &environment, terminal),
+        Command::Policy(command) => policy::run(&command, &environment, terminal),
         Command::Config(ConfigCommand::Schema { config, json }) => {
             config_schema::run(config.as_deref(), json, &environment, terminal).map(|()| ExitCode::SUCCESS)
         }

@@ -193,6 +193,15 @@ impl Settings {
     }
 }
 
+/// The door of a fuzz target: the policy of a file that has this section and no other.
+#[cfg(fuzzing)]
+#[must_use]
+pub fn fuzz_policy(section: &str) -> Option<Policy> {
+    let section = yaml::documents(section).ok()?.into_iter().next()?;
+    let document = serde_json::json!({ "policy": section });
+    file::parse(document, Path::new(""), &Environment::default()).ok().map(|settings| settings.policy)
+}
+
 /// The JSON schema of the file.
 pub(crate) fn json_schema() -> serde_json::Value {
     schema::of_file()

@@ -36,6 +36,8 @@ mod tripwire;
 mod upload;
 
 pub use agent::{Agent, AgentError};
+#[cfg(fuzzing)]
+pub use config::fuzz_policy;
 pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem};
 pub use event::{AgentEvent, ResultLine, RunEnd, RunFigures, RunProgress, RunSnapshot};
 pub use plan::Connectors;

@@ -59,6 +59,12 @@ impl Resolver {
         self.policy.decide(&self.request(reference, purpose))
     }
 
+    /// The hosts that something may go to which is got for a secret, such as a session id. Asks no store.
+    #[must_use]
+    pub fn session_hosts(&self, reference: &SecretRef, purpose: &Purpose) -> Vec<HostPattern> {
+        self.policy.hosts(&self.request(reference, purpose), &[purpose.usage, Use::Session])
+    }
+
     /// Reads a secret for a purpose. The policy is asked first; what it denies, no store hears of.
     ///
     /// # Errors
@@ -100,7 +106,7 @@ impl Reads<'_> {
             return Err(SecretError::PolicyDenied { reference, store, why: denial.to_string() });
         }
         let permits = policy.hosts(&request, &[purpose.usage]);
-        let inherits = policy.hosts(&request, &[purpose.usage, Use::Session]);
+        let inherits = self.resolver.session_hosts(reference, purpose);
         let value = match self.seen.get(reference) {
             Some(value) => Arc::clone(value),
             None => {

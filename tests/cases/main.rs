@@ -16,6 +16,7 @@ mod fencing;
 mod judge;
 mod leaks;
 mod options;
+mod policy;
 mod processes;
 mod proxies;
 mod secrets;

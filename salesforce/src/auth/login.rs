@@ -269,6 +269,7 @@ impl Login<'_> {
         let vetting = Vetting {
             lookup: Arc::clone(&self.local.lookup),
             hosts: self.local.hosts.clone(),
+            proxy: self.local.proxy.as_ref().map(|proxy| proxy.host().to_owned()),
             policy: Arc::clone(self.secrets.policy()),
         };
         let connection = Connection { trust, identity, via, vetting: &vetting };

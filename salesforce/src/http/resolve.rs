@@ -46,6 +46,8 @@ impl Lookup for SystemLookup {
 pub(crate) struct Vetting {
     pub(crate) lookup: Arc<dyn Lookup>,
     pub(crate) hosts: HostPolicy,
+    /// The host of the configured proxy.
+    pub(crate) proxy: Option<String>,
     pub(crate) policy: Arc<Policy>,
 }
 
@@ -61,7 +63,7 @@ impl Vetting {
     /// The addresses of a name that may be connected to.
     async fn addresses(&self, name: &str) -> Result<Vec<IpAddr>, Box<dyn std::error::Error + Send + Sync>> {
         let found = self.lookup.addresses(name).await?;
-        if !self.hosts.is_vetted(name) {
+        if !self.hosts.is_vetted(name) || self.proxy.as_deref() == Some(name) {
             return Ok(found);
         }
         let (mut good, mut refused) = (Vec::new(), None);
@@ -116,6 +118,7 @@ mod tests {
         Vetting {
             lookup: Arc::new(Answers(Mutex::new(answers.iter().map(addresses).collect()))),
             hosts: HostPolicy::new(vec![listed]).unwrap(),
+            proxy: Some("proxy.salesforce.com".to_owned()),
             policy: Arc::new(Policy::default().with_networks(networks)),
         }
     }
@@ -161,7 +164,7 @@ mod tests {
     #[tokio::test]
     async fn a_listed_host_and_a_proxy_are_exempt() {
         let local = vetting(&[&["127.0.0.1"]], &[]);
-        for name in ["sandbox.salesforce.com", "proxy.corp.example", "localhost"] {
+        for name in ["sandbox.salesforce.com", "proxy.salesforce.com", "proxy.corp.example", "localhost"] {
             assert_eq!(shown(&local.addresses(name).await.unwrap()), ["127.0.0.1"]);
         }
         for name in ["Login.Salesforce.COM", "a.sandbox.salesforce.com", "salesforce.com", "login.salesforce.com."] {
