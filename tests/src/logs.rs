@@ -23,7 +23,8 @@ impl Logs {
     /// Begins to capture.
     #[must_use]
     pub fn capture() -> Self {
-        Self::with_filter("debug,h2=info,hyper=info,hyper_util=info,tower=info,rustls=info")
+        // The last two are off in the program, too: they log each refusal as an error.
+        Self::with_filter("debug,h2=info,hyper=info,hyper_util=info,tower=info,rustls=info,vaultrs=off,rustify=off")
     }
 
     /// Begins to capture everything, down to what libraries say at TRACE.
