@@ -1,8 +1,9 @@
 //! Kinds of stores, and how a command line names a store.
 
-
 #[cfg(feature = "aws")]
 use crate::aws;
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes;
 #[cfg(feature = "vault")]
 use crate::vault;
 use crate::{SecretStore, env, file};
@@ -25,10 +26,12 @@ const KINDS: &[Kind] = &[
     vault::KIND,
     #[cfg(feature = "aws")]
     aws::KIND,
+    #[cfg(feature = "kubernetes")]
+    kubernetes::KIND,
 ];
 
 /// Kinds that a build can leave out.
-const OPTIONAL: [&str; 2] = ["vault", "aws"];
+const OPTIONAL: [&str; 3] = ["vault", "aws", "kubernetes"];
 
 /// A text names no store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,12 +4,16 @@
 //! selects and answers a [`SecretValue`], which is zeroed when dropped and has no `Debug`, `Display`, `Clone` or
 //! `Serialize`. Nothing here caches: a value is read when a login needs it.
 
+#[cfg(any(feature = "kubernetes", feature = "vault"))]
+mod address;
 #[cfg(feature = "aws")]
 mod aws;
 mod env;
 mod error;
 mod file;
 mod kind;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod memory;
 mod reference;
 mod stores;
@@ -23,6 +27,8 @@ pub use env::EnvStore;
 pub use error::SecretError;
 pub use file::FileStore;
 pub use kind::{UnknownStore, open_store};
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::{KubernetesSettings, KubernetesSettingsError, KubernetesStore};
 pub use memory::MemoryStore;
 pub use reference::{MalformedReference, SecretPath, SecretRef};
 pub use stores::{Read, ReadError, SecretStore, Stores};

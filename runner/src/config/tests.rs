@@ -288,5 +288,5 @@ fn an_aws_store_is_read_and_its_settings_are_checked() {
         assert!(refusal.contains(path), "{refusal}");
     }
     let both = refusal("secrets: {stores: {prod: {aws: {}, env: {}}}}");
-    assert_eq!(both, "secrets.stores.prod: is one store; accepted: one of file, env, vault and aws");
+    assert_eq!(both, "secrets.stores.prod: is one store; accepted: one of file, env, vault, aws and kubernetes");
 }
