@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use hybrid_runner_secrets::Stores;
+use hybrid_runner_secrets::{Purpose, Resolver, SecretRef};
 
 pub use error::{DefinitionError, Reason, SourceError};
 pub use progress::{Progress, ProgressSnapshot, Stage};
@@ -110,7 +110,7 @@ pub struct Committed {
 #[derive(Debug)]
 pub struct Extraction {
     /// Where credentials are read, per login, never before.
-    pub secrets: Arc<Stores>,
+    pub secrets: Arc<Resolver>,
     /// Where an earlier attempt ended; `None` to begin at the beginning. A source that cannot continue answers
     /// [`Reason::CheckpointUnusable`] before it emits anything.
     pub start: Option<Checkpoint>,
@@ -235,6 +235,17 @@ pub enum StepOutcome {
     Skipped,
 }
 
+/// A secret that a source reads, and what for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SecretUse {
+    /// The field that names it, as in the source's errors, such as `sslConfig.sslKey`.
+    pub field: String,
+    /// The secret.
+    pub reference: SecretRef,
+    /// What for, and the host that it is sent to.
+    pub purpose: Purpose,
+}
+
 /// One way to read one kind of system. Planned from a definition, without any I/O yet.
 #[async_trait]
 pub trait Source: Send + Sync {
@@ -252,5 +263,8 @@ pub trait Source: Send + Sync {
     ///
     /// # Cancel safety
     /// Dropping the future stops all work of the source.
-    async fn test_connection(&self, secrets: Arc<Stores>) -> Vec<Step>;
+    async fn test_connection(&self, secrets: Arc<Resolver>) -> Vec<Step>;
+
+    /// Every secret that a login reads, in the order of the reads; no other one is read. Asks nobody.
+    fn secrets(&self) -> Vec<SecretUse>;
 }

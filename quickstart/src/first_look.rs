@@ -200,6 +200,7 @@ fn agent_config(deployment: &Deployment, port: u16, org: &SandboxHandle) -> anyh
             use_system_proxy: false,
             ..LocalConfig::default()
         },
+        policy: None,
     })
 }
 

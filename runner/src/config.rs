@@ -20,6 +20,9 @@
 //!   use_system_proxy: true
 //!   proxy: { url: 'http://proxy:3128', username: agent, password: 'secret:/proxy/password' }
 //!   hosts: [{ host: localhost, port: 8443, ca: sandbox-ca.pem }]
+//! policy:
+//!   bindings: [{ references: ['secret:/salesforce/**'], hosts: ['*.my.salesforce.com'], uses: [oauth, session] }]
+//!   networks: [10.20.0.0/16]
 //! log: { level: info, format: text }
 //! ```
 //!
@@ -35,7 +38,7 @@ use std::sync::Arc;
 
 use hybrid_runner_openmetadata::yaml;
 use hybrid_runner_salesforce::LocalConfig;
-use hybrid_runner_secrets::{SecretValue, Stores};
+use hybrid_runner_secrets::{Policy, SecretValue, Stores};
 
 pub use environment::Environment;
 
@@ -50,11 +53,18 @@ pub struct AgentConfig {
     pub secrets: Arc<Stores>,
     /// What is local about Salesforce.
     pub salesforce: LocalConfig,
+    /// Which secret may go where; [`LocalConfig::policy`] when absent.
+    pub policy: Option<Arc<Policy>>,
 }
 
 impl AgentConfig {
     /// The most runs at once: each may hold a window of 8 MiB and a stream of the one connection.
     pub const MAX_SLOTS: u32 = 4;
+
+    /// Which secret may go where.
+    pub(crate) fn policy(&self) -> Arc<Policy> {
+        self.policy.clone().unwrap_or_else(|| Arc::new(self.salesforce.policy()))
+    }
 }
 
 /// A control plane, and who this agent is there.
@@ -126,6 +136,7 @@ pub(crate) struct Settings {
     /// Whether any store is configured.
     pub(crate) has_stores: bool,
     pub(crate) salesforce: LocalConfig,
+    pub(crate) policy: Policy,
     pub(crate) log: Log,
 }
 
@@ -177,6 +188,7 @@ impl Settings {
             slots: self.slots,
             secrets: Arc::new(self.secrets),
             salesforce: self.salesforce,
+            policy: Some(Arc::new(self.policy)),
         })
     }
 }

@@ -41,4 +41,4 @@ pub use plan::Connectors;
 // What a program that embeds the agent needs of the crates below, so that it depends on this one only.
 pub use hybrid_runner_connector::{Severity, Stage};
 pub use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost};
-pub use hybrid_runner_secrets::{MemoryStore, SecretValue, Stores};
+pub use hybrid_runner_secrets::{MemoryStore, Policy, SecretValue, Stores};

@@ -16,6 +16,8 @@ pub(crate) struct Plan {
     pub(crate) source: Arc<dyn Source>,
     /// Whether its runs are logged from DEBUG on (`workflowConfig.loggerLevel`).
     pub(crate) is_verbose: bool,
+    /// The pipeline that it says it is; for the local policy, where nobody else says which.
+    pub(crate) pipeline: Option<String>,
 }
 
 /// The connectors of an agent, by the kind of source (`source.type`, lower case).
@@ -69,7 +71,8 @@ impl Connectors {
             detail: format!("there is no connector for this kind of source; accepted: {}", self.kinds().join(", ")),
         })?;
         let is_verbose = workflow.logger_level.as_deref() == Some("DEBUG");
-        Ok(Plan { source: planner(workflow)?, is_verbose })
+        let pipeline = workflow.ingestion_pipeline_fqn.clone();
+        Ok(Plan { source: planner(workflow)?, is_verbose, pipeline })
     }
 }
 

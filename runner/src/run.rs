@@ -16,7 +16,7 @@ use std::sync::Arc;
 use hybrid_runner_connector::{
     EntitySink as _, Extraction, Notice, Reason as SourceReason, Severity, Source, SourceError, Stage,
 };
-use hybrid_runner_secrets::Stores;
+use hybrid_runner_secrets::Resolver;
 use tokio::time::timeout;
 use tracing::{error, info, warn};
 
@@ -29,7 +29,7 @@ use crate::upload::{Notices, Progressed, Reading, Receipt, Sink, Target, Upload,
 pub(crate) struct Run {
     pub(crate) grant: Grant,
     pub(crate) source: Arc<dyn Source>,
-    pub(crate) secrets: Arc<Stores>,
+    pub(crate) secrets: Arc<Resolver>,
     pub(crate) target: Target,
     pub(crate) notices: Notices,
 }

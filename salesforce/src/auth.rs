@@ -1,7 +1,8 @@
 //! Logging in: secrets are read here, sent to the login host, and gone when the session is there.
 //!
-//! A rejected login ends the run and is never repeated: Salesforce counts it towards a lock-out. What is repeated is
-//! only what was turned away before a password was looked at ([`Retry::LOGIN`]). Across runs the [`guard`] bounds it.
+//! A rejected login ends the run, unless the store holds other credentials by then: they were rotated between being read
+//! and being used. What was rejected is never repeated: Salesforce counts it towards a lock-out. What is repeated is only
+//! what was turned away before a password was looked at ([`Retry::LOGIN`]). Across runs the [`guard`] bounds it.
 
 mod guard;
 mod jwt;
@@ -10,12 +11,13 @@ mod oauth;
 #[cfg(test)]
 mod recorded;
 mod soap;
+mod uses;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use hybrid_runner_connector::{Reason, SourceError};
-use hybrid_runner_secrets::SecretValue;
+use hybrid_runner_secrets::{BoundSecret, SecretValue};
 use reqwest::header::HeaderValue;
 use tracing::debug;
 use zeroize::Zeroizing;
@@ -25,6 +27,7 @@ use crate::http::{Answer, Call, CallError, ErrorCode, Http, Retry};
 
 pub use guard::LoginGuard;
 pub(crate) use login::Login;
+pub(crate) use uses::secrets;
 
 /// The largest answer to a login, in bytes; a real one is 2 KiB.
 const MAX_ANSWER: usize = 1024 * 1024;
@@ -32,10 +35,11 @@ const MAX_ANSWER: usize = 1024 * 1024;
 #[cfg(fuzzing)]
 pub(crate) use self::{oauth::fuzz as fuzz_token, soap::fuzz as fuzz_soap};
 
-/// Who may read the org: a session id or access token, bound to the host that the login named for it.
+/// Who may read the org: a session id or access token, for the host that the login named for it.
 pub(crate) struct Session {
     http: Http,
-    token: SecretValue,
+    /// Bound as the credentials are that it was got for.
+    token: BoundSecret,
     /// What Salesforce calls the org; for people.
     pub(crate) organization: Option<String>,
     /// See [`Session::identity`].
@@ -56,8 +60,9 @@ impl Session {
 
     /// Sends a request with the session's credential. It goes to the session's host: there is no way to name another.
     pub(crate) async fn call(&self, call: Call<'_>, retry: &Retry) -> Result<Answer, CallError> {
+        let token = self.token.expose_to(self.host().name(), self.host().port())?;
         // Zeroed when the request is gone; a session id is good for hours.
-        let bearer = Zeroizing::new(format!("Bearer {}", self.token.expose()).into_bytes());
+        let bearer = Zeroizing::new(format!("Bearer {token}").into_bytes());
         let value = HeaderValue::from_maybe_shared(Bytes::from_owner(bearer)).map_err(|_invalid| {
             CallError::Protocol { host: self.host().clone(), problem: "holds a session id that is no header value" }
         })?;
@@ -142,10 +147,10 @@ struct Granted {
 }
 
 /// The password with the security token behind it, as Salesforce takes them.
-fn with_token(password: &SecretValue, token: Option<&SecretValue>) -> Zeroizing<String> {
-    let token = token.map_or("", SecretValue::expose);
-    let mut secret = Zeroizing::new(String::with_capacity(password.expose().len() + token.len()));
-    secret.push_str(password.expose());
+fn with_token(password: &str, token: Option<&str>) -> Zeroizing<String> {
+    let token = token.unwrap_or_default();
+    let mut secret = Zeroizing::new(String::with_capacity(password.len() + token.len()));
+    secret.push_str(password);
     secret.push_str(token);
     secret
 }

@@ -7,6 +7,7 @@
 
 use std::fmt;
 
+use hybrid_runner_secrets::HostPattern;
 use url::Url;
 
 /// The parent of every host that a definition can name.
@@ -212,6 +213,21 @@ impl HostPolicy {
             _ => domain,
         };
         below_parent(instance).map_err(|_problem| "is not a host name of Salesforce")
+    }
+
+    /// Every host there is: what a credential for Salesforce may be sent to unless the local policy says otherwise.
+    #[must_use]
+    pub fn patterns(&self) -> Vec<HostPattern> {
+        let listed = self.listed.iter().map(|(host, _)| HostPattern::exactly(&host.name, host.port));
+        std::iter::once(HostPattern::below(PARENT, HTTPS)).chain(listed).collect()
+    }
+
+    /// Whether the addresses of a name are vetted: it, or what it is below, is not the operator's own word.
+    pub(crate) fn is_vetted(&self, name: &str) -> bool {
+        let name = name.to_ascii_lowercase();
+        let plain = name.strip_suffix('.').unwrap_or(&name);
+        let is_below = plain.strip_suffix(PARENT).is_some_and(|above| above.is_empty() || above.ends_with('.'));
+        is_below && !self.listed.iter().any(|(host, _)| host.name == name)
     }
 
     /// The certificates that the local configuration adds for a host, as PEM.

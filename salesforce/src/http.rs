@@ -9,6 +9,7 @@ mod body;
 mod client;
 mod error;
 mod proxy;
+mod resolve;
 mod retry;
 mod room;
 
@@ -32,6 +33,8 @@ pub(crate) use body::MAX_ANSWER;
 pub(crate) use client::{ClientCertificate, Connection, Trust, Via};
 pub(crate) use error::{CallError, Class, ErrorCode, InBrackets, RestError, classify, reason_for};
 pub use proxy::Proxy;
+pub(crate) use resolve::Vetting;
+pub use resolve::{Lookup, SystemLookup};
 pub(crate) use retry::Retry;
 pub(crate) use room::Body;
 use room::Room;

@@ -41,6 +41,6 @@ mod tooling;
 
 pub use auth::LoginGuard;
 pub use host::{Host, HostError, HostPolicy, LocalHost};
-pub use http::Proxy;
+pub use http::{Lookup, Proxy, SystemLookup};
 pub use local::LocalConfig;
 pub use source::SalesforceSource;

@@ -1,11 +1,14 @@
 //! What the agent's own configuration says about Salesforce. No definition can widen it.
 
+use std::sync::Arc;
+
 use hybrid_runner_connector::{DefinitionError, Reason};
+use hybrid_runner_secrets::{Binding, HostPattern, Policy, ReferencePattern, Use};
 
 use crate::auth::LoginGuard;
 use crate::config::{Auth, CONNECTION, Config};
 use crate::host::HostPolicy;
-use crate::http::Proxy;
+use crate::http::{Lookup, Proxy, SystemLookup};
 
 /// What is local about Salesforce. Clones share the guard of their logins: a process has one of these.
 #[derive(Debug, Clone)]
@@ -19,6 +22,8 @@ pub struct LocalConfig {
     /// Whether the definitions are files of the machine's own user. Only in one of those `sslConfig` counts, and only
     /// there a session may stand that somebody else has opened.
     pub definitions_are_local: bool,
+    /// How names are looked up.
+    pub lookup: Arc<dyn Lookup>,
     /// Rejected logins of this process.
     pub logins: LoginGuard,
 }
@@ -30,12 +35,33 @@ impl Default for LocalConfig {
             use_system_proxy: true,
             proxy: None,
             definitions_are_local: false,
+            lookup: Arc::new(SystemLookup),
             logins: LoginGuard::default(),
         }
     }
 }
 
 impl LocalConfig {
+    /// The policy of a configuration that has none: every reference may be read for Salesforce, and go to the hosts there
+    /// are; and for the proxy's password, to the proxy.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy::new(self.bindings())
+    }
+
+    /// The bindings of [`LocalConfig::policy`].
+    #[must_use]
+    pub fn bindings(&self) -> Vec<Binding> {
+        let all = || vec![ReferencePattern::all()];
+        let salesforce = vec![Use::Soap, Use::Oauth, Use::Jwt, Use::Tls, Use::Session];
+        let salesforce = Binding::new("the default for Salesforce", all(), self.hosts.patterns()).for_uses(salesforce);
+        let proxy = self.proxy.as_ref().map(|proxy| {
+            let hosts = vec![HostPattern::exactly(proxy.host(), proxy.port())];
+            Binding::new("the default for salesforce.proxy", all(), hosts).for_uses(vec![Use::Proxy])
+        });
+        std::iter::once(salesforce).chain(proxy).collect()
+    }
+
     /// Takes out of a definition what it may not decide, or refuses it.
     ///
     /// # Errors

@@ -33,14 +33,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use hybrid_runner_connector::{
-    DefinitionError, EntitySink, Extraction, Notice, Reason, Report, Severity, SinkClosed, Source, SourceError, Stage,
-    Step, Summary,
+    DefinitionError, EntitySink, Extraction, Notice, Reason, Report, SecretUse, Severity, SinkClosed, Source,
+    SourceError, Stage, Step, Summary,
 };
 use hybrid_runner_openmetadata::entity::Kind;
 use hybrid_runner_openmetadata::workflow::Workflow;
-use hybrid_runner_secrets::Stores;
+use hybrid_runner_secrets::Resolver;
 
-use crate::auth::{Access, Login};
+use crate::auth::{self, Access, Login};
 use crate::config::{Config, Scope, Selection};
 use crate::listing::Listing;
 use crate::local::LocalConfig;
@@ -137,8 +137,12 @@ impl Source for SalesforceSource {
         self.report(&extraction, &listing, tally, filtered, &quota)
     }
 
-    async fn test_connection(&self, secrets: Arc<Stores>) -> Vec<Step> {
+    async fn test_connection(&self, secrets: Arc<Resolver>) -> Vec<Step> {
         test_connection::run(self, secrets).await
+    }
+
+    fn secrets(&self) -> Vec<SecretUse> {
+        auth::secrets(&self.config.auth, &self.config.ssl, self.local.proxy.as_ref())
     }
 }
 

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a test that cannot be set up fails")]
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use aws_lc_rs::encoding::{AsDer as _, Pkcs8V1Der, PublicKeyX509Der};
@@ -16,7 +17,7 @@ use hybrid_runner_connector::{
 };
 use hybrid_runner_openmetadata::workflow::Workflow;
 use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost, Proxy, SalesforceSource};
-use hybrid_runner_secrets::{MemoryStore, SecretValue, Stores};
+use hybrid_runner_secrets::{MemoryStore, Read, ReadError, Resolver, SecretPath, SecretStore, SecretValue, Stores};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair as CertificateKey};
 use sandbox::{Credentials, Kind, Org, OrgConfig, Sandbox, SandboxHandle, ServerConfig};
 
@@ -94,12 +95,19 @@ impl Case {
         SalesforceSource::plan(&Workflow::from_yaml(&yaml).unwrap(), &self.local)
     }
 
-    async fn run(&self) -> (Result<Report, SourceError>, Sink) {
-        let store = self.secrets.iter().fold(MemoryStore::default(), |store, (path, value)| {
+    fn store(&self) -> MemoryStore {
+        self.secrets.iter().fold(MemoryStore::default(), |store, (path, value)| {
             store.with(path.as_str(), SecretValue::new(value.clone()))
-        });
+        })
+    }
+
+    async fn run(&self) -> (Result<Report, SourceError>, Sink) {
+        self.run_with(Stores::default().with("memory", self.store())).await
+    }
+
+    async fn run_with(&self, stores: Stores) -> (Result<Report, SourceError>, Sink) {
         let extraction = Extraction {
-            secrets: Arc::new(Stores::default().with("memory", store)),
+            secrets: Arc::new(Resolver::new(Arc::new(stores), Arc::new(self.local.policy()), None)),
             start: None,
             baseline: Arc::new(Baseline::default()),
             full: false,
@@ -267,6 +275,53 @@ async fn the_third_rejected_login_is_not_sent_whichever_source_asks_and_changed_
     let right = case.org.credentials().password;
     case.secret("/sf/password", &right);
     case.succeeds((3, 0)).await;
+}
+
+/// Others' values, but for one path: its first read, and all after it.
+#[derive(Debug)]
+struct Rotated {
+    others: MemoryStore,
+    path: &'static str,
+    first: AtomicBool,
+    values: [Option<String>; 2],
+}
+
+#[async_trait]
+impl SecretStore for Rotated {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
+        if path.to_string() != self.path {
+            return self.others.read(path).await;
+        }
+        let [first, later] = &self.values;
+        let value = if self.first.swap(false, Ordering::SeqCst) { first } else { later };
+        value.clone().map(|value| SecretValue::new(value).into()).ok_or(ReadError::NotFound)
+    }
+}
+
+#[tokio::test]
+async fn a_rejected_login_is_tried_once_more_if_what_was_read_for_it_has_changed() {
+    let right = Credentials::default();
+    let (password, secret) = (right.password.as_str(), right.consumer_secret.as_str());
+    for (connection, path, values, logins) in [
+        (SOAP, "/sf/password", [Some("old"), Some(password)], Ok(2)),
+        (CLIENT, "/sf/secret", [Some("old"), Some(secret)], Ok(2)),
+        (SOAP, "/sf/password", [Some("old"), Some("old")], Err(1)),
+        (SOAP, "/sf/password", [Some("old"), Some("older")], Err(2)),
+        // What the store says then is not why the login failed.
+        (SOAP, "/sf/password", [Some("old"), None], Err(1)),
+    ] {
+        let case = Case::new(connection).await;
+        let owned = values.map(|value| value.map(str::to_owned));
+        let store = Rotated { others: case.store(), path, first: AtomicBool::new(true), values: owned };
+        let (result, _) = case.run_with(Stores::default().with("memory", store)).await;
+        let (soap, token) = case.logins();
+        match logins {
+            Ok(count) => assert_eq!((result.unwrap().complete, soap + token), (true, count), "{values:?}"),
+            Err(count) => {
+                assert_eq!((result.unwrap_err().reason, soap + token), (Reason::AuthFailed, count), "{values:?}");
+            }
+        }
+    }
 }
 
 #[tokio::test]

@@ -218,6 +218,11 @@ impl Org {
         &self.credentials
     }
 
+    /// Gives the integration user another password. The old one is refused from then on; sessions live on.
+    pub fn change_password(&mut self, password: impl Into<String>) {
+        self.credentials.password = password.into();
+    }
+
     /// The newest API version offered.
     #[must_use]
     pub fn newest_version(&self) -> ApiVersion {

@@ -5,6 +5,16 @@ use crate::SecretRef;
 /// Reading one secret failed. The text names the reference, which is no secret, and never a value.
 #[derive(Debug, thiserror::Error)]
 pub enum SecretError {
+    /// The local policy does not permit it; no store was asked.
+    #[error("secret {reference} is not read from store `{store}`: {why}")]
+    PolicyDenied {
+        /// What was asked for.
+        reference: SecretRef,
+        /// The store that would have been asked.
+        store: String,
+        /// What the policy lacks, for the machine's own operator.
+        why: String,
+    },
     /// The reference names a store that is not configured.
     #[error("secret {reference}: no store named `{store}` is configured; configured: {configured}")]
     UnknownStore {
@@ -102,4 +112,19 @@ pub enum SecretError {
         #[source]
         cause: Box<dyn std::error::Error + Send + Sync>,
     },
+}
+
+impl SecretError {
+    /// The text for whoever sent the reference. What the policy denies and what is not there are one text, so that nobody
+    /// learns by asking what there is; which of them it was, the error's own text says, in the agent's log.
+    #[must_use]
+    pub fn public_text(&self) -> String {
+        match self {
+            Self::PolicyDenied { reference, store, .. } | Self::NotFound { reference, store } => format!(
+                "secret {reference} not found in store `{store}`, or the agent's policy does not permit it here (the \
+                 agent's log and `hybrid-runner policy explain` say which)"
+            ),
+            other => other.to_string(),
+        }
+    }
 }

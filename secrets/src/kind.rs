@@ -15,8 +15,10 @@ pub(crate) struct Kind {
     /// What is accepted, such as `file:DIR`.
     pub(crate) form: &'static str,
     /// Makes the store that the text behind `name:` describes, or says what is wrong with it and what to do.
-    pub(crate) open: fn(Option<&str>) -> Result<Box<dyn SecretStore>, String>,
+    pub(crate) open: fn(Option<&str>) -> Opened,
 }
+
+type Opened = Result<Box<dyn SecretStore>, String>;
 
 /// Each kind that a command line can name; a new one is a line here.
 const KINDS: &[Kind] = &[

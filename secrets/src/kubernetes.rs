@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 
 use crate::file::without_newline;
 use crate::kind::Kind;
+use crate::remote::{pick, unreachable};
 use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
-use client::unreachable;
 pub use settings::{KubernetesSettings, KubernetesSettingsError};
 
 /// Reads `secret:/namespace/name#key` from the key of the Secret `name` in `namespace`; without `#key` from its only
@@ -108,14 +108,7 @@ struct Metadata {
 fn value(answer: &[u8], key: Option<&str>) -> Result<Read, ReadError> {
     let secret = serde_json::from_slice::<Secret<'_>>(answer).ok().filter(|secret| secret.kind == "Secret");
     let Secret { metadata, data, .. } = secret.ok_or_else(|| unreachable("it answered what Kubernetes does not"))?;
-    let mut data = data.unwrap_or_default();
-    let encoded = match key {
-        Some(key) => data.remove(key).ok_or(ReadError::KeyMissing)?,
-        None if data.len() <= 1 => data.pop_first().ok_or(ReadError::KeyMissing)?.1,
-        None => data.remove("value").ok_or(ReadError::Unusable(
-            "has several keys and none of them is `value`; name the one that is meant behind `#`",
-        ))?,
-    };
+    let encoded = pick(data.unwrap_or_default(), key)?;
     let undecodable = || unreachable("it answered a value that is not in base64");
     let encoded = serde_json::from_str(encoded.get()).map(Zeroizing::<String>::new).ok().ok_or_else(undecodable)?;
     let bytes = STANDARD.decode(encoded.as_bytes()).map(Zeroizing::new).ok().ok_or_else(undecodable)?;

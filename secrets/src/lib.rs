@@ -3,9 +3,10 @@
 //! A definition holds [`SecretRef`]s, never values. [`Stores`] reads one through the [`SecretStore`] that its name
 //! selects and answers a [`SecretValue`], which is zeroed when dropped and has no `Debug`, `Display`, `Clone` or
 //! `Serialize`. Nothing here caches: a value is read when a login needs it.
+//!
+//! A connector sees no store but a [`Resolver`], which asks the local [`Policy`] first and answers a [`BoundSecret`]: a
+//! value that comes out only for the hosts that the policy permits.
 
-#[cfg(any(feature = "kubernetes", feature = "vault"))]
-mod address;
 #[cfg(feature = "aws")]
 mod aws;
 mod env;
@@ -15,7 +16,11 @@ mod kind;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod memory;
+mod policy;
 mod reference;
+#[cfg(any(feature = "kubernetes", feature = "vault"))]
+mod remote;
+mod resolver;
 mod stores;
 mod value;
 #[cfg(feature = "vault")]
@@ -30,7 +35,12 @@ pub use kind::{UnknownStore, open_store};
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::{KubernetesSettings, KubernetesSettingsError, KubernetesStore};
 pub use memory::MemoryStore;
+pub use policy::{
+    Binding, Decision, Denial, HostPattern, Lack, MalformedHost, MalformedNetwork, MalformedPattern, MalformedPipeline,
+    MalformedPrefix, Miss, Network, PipelinePattern, Policy, Prefix, Purpose, ReferencePattern, Request, Use,
+};
 pub use reference::{MalformedReference, SecretPath, SecretRef};
+pub use resolver::{BoundSecret, NotPermitted, Reads, Resolver};
 pub use stores::{Read, ReadError, SecretStore, Stores};
 pub use value::SecretValue;
 #[cfg(feature = "vault")]

@@ -110,7 +110,7 @@ impl Stores {
     /// # Errors
     /// See [`SecretError`].
     pub async fn read_with_version(&self, reference: &SecretRef) -> Result<Read, SecretError> {
-        let name = reference.store().or(self.default.as_deref()).unwrap_or("default");
+        let name = self.store_of(reference);
         let Some(store) = self.named.get(name) else {
             return Err(SecretError::UnknownStore {
                 reference: reference.clone(),
@@ -126,6 +126,16 @@ impl Stores {
             1..=SecretValue::MAX => Ok(read),
             _ => Err(SecretError::TooLarge { reference, store }),
         }
+    }
+
+    /// The name of the store that a reference is read from, configured or not.
+    pub(crate) fn store_of<'a>(&'a self, reference: &'a SecretRef) -> &'a str {
+        reference.store().or_else(|| self.default_store()).unwrap_or("default")
+    }
+
+    /// The name of the store of references that name none.
+    pub(crate) fn default_store(&self) -> Option<&str> {
+        self.default.as_deref()
     }
 
     fn names(&self) -> String {

@@ -2,6 +2,7 @@
 
 mod client;
 mod entry;
+mod login;
 mod session;
 mod settings;
 
@@ -13,7 +14,7 @@ use vaultrs::client::VaultClient;
 use vaultrs::error::ClientError;
 
 use crate::{Read, ReadError, SecretPath, SecretStore};
-use client::Api;
+use client::Server;
 use entry::{Entry, Mount};
 use session::Session;
 pub use settings::{KvVersion, VaultAuth, VaultSettings, VaultSettingsError};
@@ -23,8 +24,7 @@ pub use settings::{KvVersion, VaultAuth, VaultSettings, VaultSettingsError};
 /// The token of a login is kept and used for all reads; entries are kept nowhere.
 pub struct VaultStore {
     settings: VaultSettings,
-    /// Made at the first read: it needs the process's crypto provider.
-    api: OnceLock<Api>,
+    server: Server,
     session: Session,
     /// What the server said of the mount, asked once.
     version: OnceLock<KvVersion>,
@@ -34,16 +34,8 @@ impl VaultStore {
     /// A store at the place that the settings describe. Nothing is sent before the first read.
     #[must_use]
     pub fn new(settings: VaultSettings) -> Self {
-        let session = Session::new(settings.auth.clone());
-        Self { settings, api: OnceLock::new(), session, version: OnceLock::new() }
-    }
-
-    fn api(&self) -> Result<&Api, ReadError> {
-        if let Some(api) = self.api.get() {
-            return Ok(api);
-        }
-        let api = Api::new(&self.settings)?;
-        Ok(self.api.get_or_init(|| api))
+        let (server, session) = (Server::new(settings.clone()), Session::new(settings.auth.clone()));
+        Self { settings, server, session, version: OnceLock::new() }
     }
 
     async fn entry(&self, client: &VaultClient, path: &str) -> Result<Entry, Refusal> {
@@ -100,7 +92,7 @@ pub(crate) const KIND: crate::kind::Kind = crate::kind::Kind {
 #[async_trait]
 impl SecretStore for VaultStore {
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
-        let api = self.api()?;
+        let api = &*self.server.api().await?;
         let place =
             self.settings.prefix.iter().chain(path.segments()).map(String::as_str).collect::<Vec<_>>().join("/");
         let before = self.session.current();

@@ -1,6 +1,6 @@
 //! Each store in each situation: what comes of it, by its kind. Where a cell is empty the store cannot get there.
 #![cfg(all(unix, feature = "aws", feature = "kubernetes"))]
-#![expect(clippy::unwrap_used, clippy::expect_used, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![expect(clippy::print_stderr, reason = "`./test` counts what was not run by this line")]
 
 #[path = "kubernetes/api_server.rs"]
@@ -133,7 +133,7 @@ async fn of_files(folder: &TempDir) -> Cells {
         fs::write(below(name), content).unwrap();
     }
     fs::write(below("large"), vec![b'x'; MEGABYTE]).unwrap();
-    fs::set_permissions(below("denied"), fs::Permissions::from_mode(0)).unwrap();
+    fs::set_permissions(below("denied"), fs::Permissions::from_mode(0o000)).unwrap();
     for (version, content) in [("..1", "old"), ("..2", "new")] {
         fs::create_dir(below(version)).unwrap();
         fs::write(below(version).join("rotated"), content).unwrap();

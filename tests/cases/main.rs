@@ -19,5 +19,6 @@ mod processes;
 mod proxies;
 mod secrets;
 mod test_connection;
+mod vault;
 mod whole_path;
 mod wire;

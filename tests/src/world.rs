@@ -133,6 +133,7 @@ impl World {
                 use_system_proxy: false,
                 ..LocalConfig::default()
             },
+            policy: None,
         }
     }
 

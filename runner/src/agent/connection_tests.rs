@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_connector::DefinitionError;
-use hybrid_runner_secrets::Stores;
+use hybrid_runner_secrets::{Policy, Resolver, Stores};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::timeout;
 use tracing::{error, info};
@@ -26,13 +26,14 @@ pub(super) type TestJoined = Result<(Id, Vec<TestStep>), JoinError>;
 pub(super) struct ConnectionTests {
     connectors: Connectors,
     secrets: Arc<Stores>,
+    policy: Arc<Policy>,
     pub(super) running: JoinSet<Vec<TestStep>>,
     asked: BTreeMap<Id, String>,
 }
 
 impl ConnectionTests {
-    pub(super) fn new(connectors: Connectors, secrets: Arc<Stores>) -> Self {
-        Self { connectors, secrets, running: JoinSet::new(), asked: BTreeMap::new() }
+    pub(super) fn new(connectors: Connectors, secrets: Arc<Stores>, policy: Arc<Policy>) -> Self {
+        Self { connectors, secrets, policy, running: JoinSet::new(), asked: BTreeMap::new() }
     }
 
     /// Begins a test, or answers why not.
@@ -49,14 +50,15 @@ impl ConnectionTests {
         if let Some(step) = refusal {
             return Some(Command::Tested { request_id, steps: vec![step] });
         }
-        let source = match self.connectors.plan_json(&workflow_json) {
-            Ok(plan) => plan.source,
+        let plan = match self.connectors.plan_json(&workflow_json) {
+            Ok(plan) => plan,
             Err(refused) => return Some(Command::Tested { request_id, steps: vec![definition(&refused)] }),
         };
         info!(request_id, "connection test begins");
-        let secrets = Arc::clone(&self.secrets);
+        let (stores, policy) = (Arc::clone(&self.secrets), Arc::clone(&self.policy));
+        let secrets = Arc::new(Resolver::new(stores, policy, plan.pipeline));
         let test = async move {
-            match timeout(limit.min(LONGEST), source.test_connection(secrets)).await {
+            match timeout(limit.min(LONGEST), plan.source.test_connection(secrets)).await {
                 Ok(steps) => steps.into_iter().map(TestStep::from).collect(),
                 Err(_elapsed) => vec![late()],
             }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_connector::{Notice, Severity};
-use hybrid_runner_secrets::Stores;
+use hybrid_runner_secrets::{Policy, Resolver, Stores};
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::Instant;
@@ -32,6 +32,7 @@ pub(super) type RunJoined = Result<(Id, Option<Ended>), JoinError>;
 pub(super) struct Supervisor {
     connectors: Connectors,
     secrets: Arc<Stores>,
+    policy: Arc<Policy>,
     slots: usize,
     leases: Leases,
     /// Of this session, by pipeline.
@@ -72,9 +73,15 @@ impl Supervisor {
         link: watch::Receiver<Option<Link>>,
         noticed: mpsc::Sender<(RunId, Notice)>,
     ) -> Self {
+        let policy = agent.config.policy();
         Self {
-            tests: ConnectionTests::new(agent.connectors.clone(), Arc::clone(&agent.config.secrets)),
+            tests: ConnectionTests::new(
+                agent.connectors.clone(),
+                Arc::clone(&agent.config.secrets),
+                Arc::clone(&policy),
+            ),
             connectors: agent.connectors,
+            policy,
             secrets: agent.config.secrets,
             slots: usize::try_from(agent.config.slots.clamp(1, crate::config::AgentConfig::MAX_SLOTS)).unwrap_or(1),
             leases: Leases::new(agent.clock),
@@ -248,7 +255,11 @@ impl Supervisor {
         let (noticed, notice_of) = (self.noticed.clone(), run_id.clone());
         let run = Run {
             source: Arc::clone(&plan.source),
-            secrets: Arc::clone(&self.secrets),
+            secrets: Arc::new(Resolver::new(
+                Arc::clone(&self.secrets),
+                Arc::clone(&self.policy),
+                Some(grant.pipeline.clone()),
+            )),
             target: Target {
                 token: grant.token.clone(),
                 start_timeout: grant.start_timeout,

@@ -1,5 +1,6 @@
 //! The file as it is written.
 
+mod policy;
 mod secrets;
 
 use std::path::{Path, PathBuf};
@@ -10,6 +11,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use self::policy::PolicyFile;
 use self::secrets::SecretsFile;
 use super::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Log, LogFormat, Pem, Settings, schema};
 
@@ -26,6 +28,8 @@ pub(super) struct ConfigFile {
     secrets: SecretsFile,
     /// What is local about Salesforce.
     salesforce: SalesforceFile,
+    /// Which secret may go where.
+    policy: PolicyFile,
     /// What is logged to stderr.
     log: LogFile,
 }
@@ -37,6 +41,7 @@ impl Default for ConfigFile {
             slots: AgentConfig::MAX_SLOTS,
             secrets: SecretsFile::default(),
             salesforce: SalesforceFile::default(),
+            policy: PolicyFile::default(),
             log: LogFile::default(),
         }
     }
@@ -137,12 +142,15 @@ pub(super) fn parse(mut document: Value, directory: &Path, environment: &Environ
 
 impl ConfigFile {
     fn settings(self, directory: &Path) -> Result<Settings, ConfigError> {
+        let salesforce = self.salesforce.parse(directory)?;
+        let prefixes = self.secrets.prefixes()?;
         Ok(Settings {
             control_plane: self.control_plane.parse(directory)?,
             slots: self.slots,
             has_stores: self.secrets.has_stores(),
             secrets: self.secrets.parse(directory)?,
-            salesforce: self.salesforce.parse(directory)?,
+            policy: self.policy.parse(&salesforce, prefixes)?,
+            salesforce,
             log: Log { level: self.log.level, format: self.log.format },
         })
     }

@@ -1,5 +1,6 @@
 use std::fs;
 
+use hybrid_runner_secrets::{Purpose, Request, Use};
 use serde_json::Value;
 
 use super::*;
@@ -234,6 +235,7 @@ fn what_is_printed_of_a_configuration_holds_no_secret() {
         slots: 1,
         secrets: Arc::default(),
         salesforce: LocalConfig::default(),
+        policy: None,
     };
     let token = Identity::Token(Arc::new(SecretValue::new("hunter2".to_owned())));
     let printed = format!("{config:?} {token:?}");
@@ -245,7 +247,14 @@ fn what_is_printed_of_a_configuration_holds_no_secret() {
 fn a_vault_store_has_an_address_and_one_login() {
     let vault = |keys: &str| load(&format!("secrets: {{stores: {{v: {{vault: {{{keys}}}}}}}}}"));
     let address = "address: 'https://vault:8200'";
-    for good in ["", "auth: {token_file: t}", "auth: {kubernetes: {role: agent}}"] {
+    for good in [
+        "",
+        "auth: {token_file: t}",
+        "auth: {kubernetes: {role: agent}}",
+        "auth: {jwt: {role: agent, token_file: t}}",
+        "client_certificate: c, client_key: k",
+        "client_certificate: c, client_key: k, auth: {certificate: {}}",
+    ] {
         assert!(vault(&format!("{address}, {good}")).unwrap().has_stores);
     }
     for (keys, refused) in [
@@ -259,6 +268,11 @@ fn a_vault_store_has_an_address_and_one_login() {
         (format!("{address}, auth: {{kubernetes: {{token_file: t}}}}"), ".auth.kubernetes.role: is missing"),
         (format!("{address}, auth: {{kubernetes: {{role: r, mount: '..'}}}}"), ".auth.kubernetes.mount: is not a path"),
         (format!("{address}, auth: {{token_file: t, approle: {{}}}}"), ".auth: is one login"),
+        (format!("{address}, auth: {{jwt: {{role: r}}}}"), ".auth.jwt.token_file: is missing"),
+        (format!("{address}, auth: {{jwt: {{role: r, token_file: t}}, token_file: t}}"), ".auth: is one login"),
+        (format!("{address}, auth: {{certificate: {{}}}}"), ".client_certificate: is missing"),
+        (format!("{address}, client_certificate: c"), ".client_key: is missing"),
+        (format!("{address}, client_key: k"), ".client_certificate: is missing"),
         (format!("{address}, token: hunter2"), ".token: is not a known key"),
     ] {
         let text = vault(&keys).unwrap_err().to_string();
@@ -289,4 +303,107 @@ fn an_aws_store_is_read_and_its_settings_are_checked() {
     }
     let both = refusal("secrets: {stores: {prod: {aws: {}, env: {}}}}");
     assert_eq!(both, "secrets.stores.prod: is one store; accepted: one of file, env, vault, aws and kubernetes");
+}
+
+#[test]
+fn a_policy_says_which_secret_may_go_where() {
+    let text = "
+secrets: { default: a, stores: { a: { prefix: /hybrid-runner, env: {} }, b: { env: {} } } }
+policy:
+  bindings:
+    - references: ['secret:/hybrid-runner/prod/*', 'secret://b/**#password']
+      hosts: [login.salesforce.com, '*.my.salesforce.com', 'localhost:8443']
+      uses: [oauth, session]
+      pipelines: [salesforce_prod.*]
+    - { references: ['**'], hosts: ['proxy:3128'], uses: [proxy] }
+  networks: [10.20.0.0/16]
+";
+    let policy = load(text).unwrap().policy;
+    let allowed = |reference: &str, store: &str, usage: Use, host: &str| {
+        let (host, port) = host.rsplit_once(':').unwrap();
+        let purpose = Purpose { usage, host: host.to_owned(), port: port.parse().unwrap() };
+        let request = Request {
+            reference: &reference.parse().unwrap(),
+            store,
+            is_default_store: store == "a",
+            purpose: &purpose,
+            pipeline: Some("salesforce_prod.metadata"),
+        };
+        policy.decide(&request).is_allowed()
+    };
+    assert!(allowed("secret:/hybrid-runner/prod/secret", "a", Use::Oauth, "acme.my.salesforce.com:443"));
+    assert!(allowed("secret://b/any/thing#password", "b", Use::Session, "localhost:8443"));
+    assert!(allowed("secret:/hybrid-runner/x", "a", Use::Proxy, "proxy:3128"));
+    assert!(!allowed("secret:/x", "a", Use::Proxy, "proxy:3128"));
+    assert!(!allowed("secret:/hybrid-runner/prod/secret", "a", Use::Soap, "acme.my.salesforce.com:443"));
+    assert!(policy.names_network_of([10, 20, 3, 4].into()) && !policy.names_network_of([10, 21, 3, 4].into()));
+}
+
+#[test]
+fn without_bindings_salesforce_its_listed_hosts_and_the_proxy_are_permitted_for_what_they_are() {
+    let policy = load("salesforce: {proxy: {url: 'http://proxy:3128'}, hosts: [{host: localhost, port: 8443}]}");
+    let policy = policy.unwrap().policy;
+    for (usage, host, port, is_allowed) in [
+        (Use::Soap, "login.salesforce.com", 443, true),
+        (Use::Tls, "localhost", 8443, true),
+        (Use::Proxy, "proxy", 3128, true),
+        (Use::Soap, "login.salesforce.com", 8443, false),
+        (Use::Soap, "localhost", 443, false),
+        (Use::Soap, "proxy", 3128, false),
+        (Use::Proxy, "login.salesforce.com", 443, false),
+        (Use::Soap, "salesforce.com.evil.example", 443, false),
+    ] {
+        let purpose = Purpose { usage, host: host.to_owned(), port };
+        let reference = "secret:/a".parse().unwrap();
+        let request =
+            Request { reference: &reference, store: "s", is_default_store: true, purpose: &purpose, pipeline: None };
+        assert_eq!(policy.decide(&request).is_allowed(), is_allowed, "{purpose}");
+    }
+}
+
+#[test]
+fn a_policy_that_is_mistaken_is_refused_where_the_mistake_is() {
+    let with = |keys: &str| refusal(&format!("policy: {{bindings: [{{references: ['**'], hosts: [a]}}, {{{keys}}}]}}"));
+    for (keys, begins) in [
+        ("hosts: [a]", "policy.bindings[1].references: is empty, so that the binding can never match"),
+        ("references: ['**']", "policy.bindings[1].hosts: is empty"),
+        ("references: ['**'], hosts: [a], uses: []", "policy.bindings[1].uses: is empty"),
+        ("references: ['**'], hosts: [a], pipelines: []", "policy.bindings[1].pipelines: is empty"),
+        ("references: ['**', '/a'], hosts: [a]", "policy.bindings[1].references[1]: does not begin with `secret:`"),
+        ("references: ['**'], hosts: [a, '*']", "policy.bindings[1].hosts[1]: "),
+        ("references: ['**'], hosts: [a], uses: [saop]", "policy.bindings[1].uses[0]: found "),
+        ("references: ['**'], hosts: [a], pipelines: ['***']", "policy.bindings[1].pipelines[0]: has three"),
+        ("references: ['**'], host: [a]", "policy.bindings[1].host: is not a known key; did you mean `hosts`?"),
+    ] {
+        let text = with(keys);
+        assert!(text.starts_with(begins), "{text}");
+    }
+    for (text, begins) in [
+        ("policy: {bindings: []}", "policy.bindings: is empty and would permit nothing"),
+        ("policy: {networks: [10.0.0.1/8]}", "policy.networks[0]: is no network"),
+        ("policy: {binding: []}", "policy.binding: is not a known key; did you mean `bindings`?"),
+        ("secrets: {stores: {a: {prefix: '..', env: {}}}}", "secrets.stores.a.prefix: is no path of references"),
+        ("secrets: {stores: {a: {prefix: /a}}}", "secrets.stores.a: is one store"),
+    ] {
+        let text = refusal(text);
+        assert!(text.starts_with(begins), "{text}");
+    }
+}
+
+#[cfg(feature = "kubernetes")]
+#[test]
+fn a_kubernetes_store_has_an_address_of_its_own_or_the_pods() {
+    let store = |keys: &str| load(&format!("secrets: {{stores: {{k: {{kubernetes: {{{keys}}}}}}}}}"));
+    for good in ["address: 'https://cluster:6443', token_file: token, ca: ca.crt", "address: 'http://127.0.0.1:8001'"] {
+        assert!(store(good).unwrap().has_stores, "{good}");
+    }
+    for (keys, refused) in [
+        ("address: 'http://cluster:6443'", ".address: is plain HTTP to another machine"),
+        ("address: 'https://u:hunter2@cluster'", ".address: has more than a host and a port"),
+        ("token: hunter2", ".token: is not a known key"),
+    ] {
+        let text = store(keys).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("secrets.stores.k.kubernetes{refused}")), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
 }

@@ -44,6 +44,7 @@ pub(crate) fn config(control_plane: ControlPlane) -> AgentConfig {
         slots: 2,
         secrets: Arc::default(),
         salesforce: hybrid_runner_salesforce::LocalConfig::default(),
+        policy: None,
     }
 }
 

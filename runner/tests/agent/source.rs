@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use bytes::Bytes;
 use hybrid_runner_connector::{
-    Baseline, Checkpoint, Content, Entity, EntitySink, Extraction, Failure, Notice, Reason, Report, Severity, Source,
-    SourceError, Step, StepOutcome, Summary,
+    Baseline, Checkpoint, Content, Entity, EntitySink, Extraction, Failure, Notice, Reason, Report, SecretUse,
+    Severity, Source, SourceError, Step, StepOutcome, Summary,
 };
-use hybrid_runner_secrets::Stores;
+use hybrid_runner_secrets::Resolver;
 use tokio::sync::Semaphore;
 
 /// Emits the entities it was given. Its checkpoint is how many it has emitted.
@@ -115,7 +115,7 @@ impl Source for Fake {
         })
     }
 
-    async fn test_connection(&self, _secrets: Arc<Stores>) -> Vec<Step> {
+    async fn test_connection(&self, _secrets: Arc<Resolver>) -> Vec<Step> {
         assert!(!self.panics, "as the test wants it");
         if let Some(steps) = &self.steps {
             steps.acquire().await.expect("the test holds it").forget();
@@ -129,5 +129,9 @@ impl Source for Fake {
             remediation: matches!(outcome, StepOutcome::Failed(_)).then(|| "change it".to_owned()),
         };
         vec![step("CheckAccess", outcome), step("ListObjects", StepOutcome::Skipped)]
+    }
+
+    fn secrets(&self) -> Vec<SecretUse> {
+        Vec::new()
     }
 }

@@ -11,7 +11,7 @@ use quick_xml::events::{BytesDecl, BytesEnd, BytesRef, BytesStart, BytesText, Ev
 use quick_xml::reader::Reader;
 use zeroize::Zeroizing;
 
-use super::{Granted, MAX_ANSWER, not_an_answer, with_token};
+use super::{Granted, MAX_ANSWER, not_an_answer};
 use crate::config::ApiVersion;
 use crate::http::{Call, CallError, ErrorCode, Http, Retry};
 
@@ -21,17 +21,15 @@ const PARTNER: &str = "urn:partner.soap.sforce.com";
 /// The deepest element looked into; a real answer has seven levels.
 const MAX_DEPTH: usize = 64;
 
-/// The body of a login request. Its memory is zeroed in the end.
+/// The body of a login request; `secret` is the password with the security token. Its memory is zeroed in the end.
 pub(super) fn request(
     username: &str,
-    password: &SecretValue,
-    token: Option<&SecretValue>,
+    secret: &str,
     organization: Option<&str>,
 ) -> Result<Zeroizing<Vec<u8>>, SourceError> {
-    let secret = with_token(password, token);
     // Room for everything escaped: growing would leave copies behind.
     let room = 512 + 6 * (username.len() + secret.len());
-    write_envelope(username, &secret, organization, Zeroizing::new(Vec::with_capacity(room)))
+    write_envelope(username, secret, organization, Zeroizing::new(Vec::with_capacity(room)))
         .map_err(|error| SourceError::caused(Reason::SourceProtocol, "the login request could not be written", error))
 }
 

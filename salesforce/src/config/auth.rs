@@ -100,20 +100,6 @@ impl Auth {
         }
     }
 
-    /// The secrets that the login reads.
-    #[must_use]
-    pub fn secrets(&self) -> Vec<&SecretRef> {
-        match self {
-            Self::Soap { password, token, .. } => std::iter::once(password).chain(token).collect(),
-            Self::Password { password, token, consumer_secret, .. } => {
-                [password, consumer_secret].into_iter().chain(token).collect()
-            }
-            Self::Jwt { private_key, .. } => vec![private_key],
-            Self::ClientCredentials { consumer_secret, .. } => vec![consumer_secret],
-            Self::Session { session_id, .. } => vec![session_id],
-        }
-    }
-
     /// What the operator should change before this login stops working; to be said once a run.
     #[must_use]
     pub fn advice(&self) -> Option<&'static str> {

@@ -57,7 +57,7 @@ fn a_soap_login_is_read_with_the_peers_defaults() {
     assert_eq!((config.threads, &config.ssl), (None, &Ssl::default()));
     assert_eq!(config.naming.table_fqn("Account"), "\"crm.eu\".default.salesforce.Account");
     assert_eq!(config.without_effect, Vec::<String>::new());
-    assert_eq!(config.auth.secrets().len(), 2);
+    assert_eq!(crate::auth::secrets(&config.auth, &config.ssl, None).len(), 2);
 }
 
 #[test]

@@ -1,11 +1,14 @@
 //! Making a client: whom it trusts, who it is, and through which proxy it goes.
 
+use std::sync::Arc;
+
 use hybrid_runner_connector::Reason;
 use reqwest::{Certificate, Client, ClientBuilder, Identity, NoProxy, Proxy as Route};
 use zeroize::Zeroizing;
 
 use super::error::CallError;
 use super::proxy::Proxy;
+use super::resolve::Vetting;
 use super::{CONNECT_TIMEOUT, IDLE_TIMEOUT};
 
 /// How a client connects.
@@ -14,6 +17,8 @@ pub(crate) struct Connection<'a> {
     pub(crate) trust: Trust<'a>,
     pub(crate) identity: Option<ClientCertificate<'a>>,
     pub(crate) via: Via<'a>,
+    /// How names are looked up.
+    pub(crate) vetting: &'a Vetting,
 }
 
 /// What certificates are trusted.
@@ -70,6 +75,7 @@ pub(super) fn build(connection: &Connection<'_>) -> Result<Client, CallError> {
         // Other crates of the build may turn reqwest's own decoding on.
         .no_gzip()
         .connect_timeout(CONNECT_TIMEOUT)
+        .dns_resolver(Arc::new(connection.vetting.clone()))
         .pool_idle_timeout(IDLE_TIMEOUT)
         .user_agent(concat!("hybrid-runner/", env!("CARGO_PKG_VERSION")));
     builder = route(builder, connection.via)?;

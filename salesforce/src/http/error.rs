@@ -5,8 +5,10 @@ use std::fmt;
 use std::time::Duration;
 
 use hybrid_runner_connector::{Reason, SourceError};
+use hybrid_runner_secrets::NotPermitted;
 use serde::Deserialize;
 
+use super::resolve::Unvetted;
 use crate::describe::lenient::{ObjectOrList, text};
 use crate::host::Host;
 use crate::quota::Spent;
@@ -29,6 +31,8 @@ pub(crate) enum CallError {
         #[source]
         source: reqwest::Error,
     },
+    #[error("{unvetted}, which the agent's policy does not permit for a host that is not listed locally")]
+    Unvetted { unvetted: Unvetted },
     #[error("the certificate of {host} is not trusted")]
     Untrusted {
         host: Host,
@@ -63,6 +67,11 @@ pub(crate) enum CallError {
     TooLarge { host: Host, cap: usize },
     #[error("the answer of {host} {problem}")]
     Protocol { host: Host, problem: &'static str },
+    #[error(transparent)]
+    NotPermitted {
+        #[from]
+        refused: NotPermitted,
+    },
     #[error(transparent)]
     Spent {
         #[from]
@@ -168,7 +177,10 @@ impl CallError {
     /// The error of sending a request.
     pub(super) fn sending(host: &Host, error: reqwest::Error) -> Self {
         let (host, source) = (host.clone(), error.without_url());
-        let tls = tls_error(&source);
+        if let Some(unvetted) = cause::<Unvetted>(&source) {
+            return Self::Unvetted { unvetted: unvetted.clone() };
+        }
+        let tls = cause::<rustls::Error>(&source);
         if matches!(tls, Some(rustls::Error::InvalidCertificate(_))) {
             Self::Untrusted { host, source }
         } else if tls.is_some_and(is_about_us) {
@@ -192,6 +204,8 @@ impl CallError {
             },
             Self::NoClient { .. }
             | Self::WrongHost
+            | Self::NotPermitted { .. }
+            | Self::Unvetted { .. }
             | Self::Untrusted { .. }
             | Self::Unidentified { .. }
             | Self::ProxyLogin { .. }
@@ -230,6 +244,7 @@ impl CallError {
     pub(crate) fn reason(&self) -> Reason {
         match self {
             Self::NoClient { reason, .. } => *reason,
+            Self::NotPermitted { .. } | Self::Unvetted { .. } => Reason::PolicyDenied,
             Self::Connect { .. }
             | Self::Untrusted { .. }
             | Self::Unidentified { .. }
@@ -270,6 +285,13 @@ impl CallError {
             }
             Self::ProxyLogin { .. } => {
                 "check username and password of salesforce.proxy in the agent's configuration, or the ones in HTTPS_PROXY"
+            }
+            Self::NotPermitted { .. } => {
+                "if it is to be permitted there, add the host to the hosts of the credential's binding (policy.bindings)"
+            }
+            Self::Unvetted { .. } => {
+                "check what DNS answers for it; if it is to lie there, name its network in policy.networks of the agent's \
+                 configuration"
             }
             Self::WrongHost => "this is a fault of the agent: please report it",
             Self::Redirected { .. } => {
@@ -344,16 +366,14 @@ fn advice_for(status: u16, code: Option<&ErrorCode>) -> &'static str {
     }
 }
 
-/// What TLS says is wrong. hyper hides the cause in an I/O error, whose `source` is the cause's, not the cause.
-fn tls_error(error: &reqwest::Error) -> Option<&rustls::Error> {
+/// A cause of a kind, such as what TLS says is wrong. hyper hides it in an I/O error, whose `source` is the cause's, not the cause.
+fn cause<T: std::error::Error + 'static>(error: &reqwest::Error) -> Option<&T> {
     let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
     while let Some(error) = next {
         let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-        let tls = error
-            .downcast_ref::<rustls::Error>()
-            .or_else(|| inner.and_then(|inner| inner.downcast_ref::<rustls::Error>()));
-        if tls.is_some() {
-            return tls;
+        let found = error.downcast_ref::<T>().or_else(|| inner.and_then(|inner| inner.downcast_ref::<T>()));
+        if found.is_some() {
+            return found;
         }
         next = match inner {
             Some(inner) => Some(inner),

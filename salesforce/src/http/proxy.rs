@@ -35,6 +35,17 @@ impl Proxy {
         &self.url
     }
 
+    /// Its host, an IPv6 address in brackets.
+    pub(crate) fn host(&self) -> &str {
+        // `new` has refused a URL without one.
+        self.url.host_str().unwrap_or_default()
+    }
+
+    /// Its port.
+    pub(crate) fn port(&self) -> u16 {
+        self.url.port_or_known_default().unwrap_or_default()
+    }
+
     /// The reference of its password.
     #[must_use]
     pub fn password(&self) -> Option<&SecretRef> {

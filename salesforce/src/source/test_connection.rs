@@ -18,9 +18,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_connector::{Baseline, Extraction, Progress, Reason, SourceError, Step, StepOutcome};
-use hybrid_runner_secrets::Stores;
+use hybrid_runner_secrets::Resolver;
 use serde::Deserialize;
 use tokio::time::{Instant, timeout_at};
+use tracing::info;
 
 use super::discovery::{self, Refused};
 use super::{SalesforceSource, refused_late};
@@ -62,7 +63,7 @@ const NAMED_OBJECTS: Kind = Kind { name: "NamedObjects", mandatory: false };
 const ORDER: [Kind; 7] = [LOGIN, API_VERSION, LIST_OBJECTS, DESCRIBE_OBJECT, TOOLING_ACCESS, API_LIMITS, NAMED_OBJECTS];
 
 /// Takes the steps.
-pub(super) async fn run(source: &SalesforceSource, secrets: Arc<Stores>) -> Vec<Step> {
+pub(super) async fn run(source: &SalesforceSource, secrets: Arc<Resolver>) -> Vec<Step> {
     let extraction = Extraction {
         secrets,
         start: None,
@@ -90,6 +91,10 @@ struct Trouble {
 
 impl From<SourceError> for Trouble {
     fn from(error: SourceError) -> Self {
+        // The message travels to whoever asked for the test; the cause is for the agent's own operator.
+        if let Some(cause) = &error.cause {
+            info!(reason = %error.reason, %cause, "a step of a connection test failed: {}", error.detail);
+        }
         Self { reason: error.reason, message: error.detail, remediation: next_step(error.reason).to_owned() }
     }
 }

@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use hybrid_runner_connector::{Extraction, Notice, Reason, SourceError};
 use hybrid_runner_openmetadata::workflow::Workflow;
-use hybrid_runner_secrets::{MemoryStore, SecretValue, Stores};
+use hybrid_runner_secrets::{MemoryStore, Resolver, SecretValue, Stores};
 use sandbox::{FaultPlan, Kind, Org, OrgConfig, PartFault, Sandbox, SandboxHandle, ServerConfig};
 
 use super::*;
@@ -63,7 +63,11 @@ fn source(sandbox: &SandboxHandle) -> (SalesforceSource, Extraction) {
         .with("/sf/password", SecretValue::new(own.password))
         .with("/sf/token", SecretValue::new(own.security_token));
     let extraction = Extraction {
-        secrets: Arc::new(Stores::default().with("memory", store)),
+        secrets: Arc::new(Resolver::new(
+            Arc::new(Stores::default().with("memory", store)),
+            Arc::new(local.policy()),
+            None,
+        )),
         start: None,
         baseline: Arc::default(),
         full: false,

@@ -9,7 +9,7 @@ use hybrid_runner_connector::{
 };
 use hybrid_runner_openmetadata::workflow::Workflow;
 use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost, SalesforceSource};
-use hybrid_runner_secrets::{MemoryStore, SecretValue, Stores};
+use hybrid_runner_secrets::{MemoryStore, Resolver, SecretValue, Stores};
 use sandbox::{FaultPlan, Org, OrgConfig, Sandbox, SandboxHandle, ServerConfig};
 
 /// Collects what a run emits; can refuse to take more after a number of emits.
@@ -103,15 +103,18 @@ impl Case {
         Workflow::from_yaml(&yaml).unwrap()
     }
 
-    pub(crate) fn source(&self) -> SalesforceSource {
+    fn local(&self) -> LocalConfig {
         let host = LocalHost {
             host: "localhost".to_owned(),
             port: self.org.addr().port(),
             ca: self.ca.clone().map(String::into_bytes),
         };
         let hosts = HostPolicy::new(vec![host]).unwrap();
-        let local = LocalConfig { hosts, use_system_proxy: false, ..LocalConfig::default() };
-        SalesforceSource::plan(&self.workflow(), &local).unwrap()
+        LocalConfig { hosts, use_system_proxy: false, ..LocalConfig::default() }
+    }
+
+    pub(crate) fn source(&self) -> SalesforceSource {
+        SalesforceSource::plan(&self.workflow(), &self.local()).unwrap()
     }
 
     pub(crate) fn extraction(&self) -> Extraction {
@@ -121,7 +124,11 @@ impl Case {
             .with("/sf/token", SecretValue::new(credentials.security_token))
             .with("/sf/secret", SecretValue::new(credentials.consumer_secret));
         Extraction {
-            secrets: Arc::new(Stores::default().with("memory", store)),
+            secrets: Arc::new(Resolver::new(
+                Arc::new(Stores::default().with("memory", store)),
+                Arc::new(self.local().policy()),
+                None,
+            )),
             start: self.start.clone(),
             baseline: Arc::new(Baseline(self.baseline.0.clone())),
             full: self.full,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use url::Url;
 
-use crate::address::parse_address;
+use crate::remote::parse_address;
 
 /// Which API server is asked, and as whom: by default that of the pod's cluster, as the pod's service account.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -3,19 +3,17 @@
 //! There is no task for it. A token that is due is renewed by the next read; one that ran out while nothing was read is
 //! replaced by a new login.
 
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use vaultrs::api::AuthInfo;
-use vaultrs::auth::{approle, kubernetes};
 use zeroize::Zeroizing;
 
-use super::VaultAuth;
-use super::client::{self, Api};
-use crate::ReadError;
+use super::client::Api;
+use super::{VaultAuth, login};
+use crate::{ReadError, remote};
 
 /// A token and how long it lives.
 pub(super) struct StoreToken {
@@ -92,39 +90,21 @@ impl Session {
         match &self.auth {
             VaultAuth::TokenVariable => {
                 #[expect(clippy::disallowed_methods, reason = "the variable is the store's configuration here")]
-                let token = std::env::var("VAULT_TOKEN").map(Zeroizing::new).unwrap_or_default();
-                credential(&token).map(Some).ok_or_else(|| ReadError::Denied("a token in VAULT_TOKEN".to_owned()))
+                let token = token_of(|name| std::env::var(name).ok());
+                token.map(Some).ok_or_else(|| ReadError::Denied("a token in VAULT_TOKEN".to_owned()))
             }
-            VaultAuth::TokenFile(file) => read_credential(file).await.map(Some),
-            VaultAuth::AppRole { .. } | VaultAuth::Kubernetes { .. } => Ok(None),
+            VaultAuth::TokenFile(file) => remote::read_credential(file).await.map(Some),
+            VaultAuth::AppRole { .. }
+            | VaultAuth::Kubernetes { .. }
+            | VaultAuth::Jwt { .. }
+            | VaultAuth::Certificate { .. } => Ok(None),
         }
     }
 
     async fn log_in(&self, api: &Api, given: Option<Zeroizing<String>>) -> Result<StoreToken, ReadError> {
-        let anonymous = api.client("");
-        let (granted, mount) = match (&self.auth, given) {
-            (_, Some(given)) => return Ok(looked_up(api, given).await),
-            (VaultAuth::AppRole { role_id, secret_id_file, mount }, None) => {
-                let secret_id = read_credential(secret_id_file).await?;
-                (approle::login(&anonymous, mount, role_id, &secret_id).await, mount)
-            }
-            (VaultAuth::Kubernetes { role, token_file, mount }, None) => {
-                let token = read_credential(token_file).await?;
-                (kubernetes::login(&anonymous, mount, role, &token).await, mount)
-            }
-            (VaultAuth::TokenVariable | VaultAuth::TokenFile(_), None) => {
-                return Err(client::unreachable("no token is configured"));
-            }
-        };
-        match granted {
-            Ok(granted) => StoreToken::granted(granted, None),
-            Err(error) => Err(match client::status(&error) {
-                // Neither says what of it is wrong; the server's own log does.
-                Some(400 | 401 | 403 | 404) => {
-                    ReadError::Denied(format!("a login at auth/{mount}/login, which was refused"))
-                }
-                _ => client::read_error(&anonymous, error).await,
-            }),
+        match given {
+            Some(given) => Ok(looked_up(api, given).await),
+            None => StoreToken::granted(login::log_in(&self.auth, api).await?, None),
         }
     }
 
@@ -142,8 +122,8 @@ impl StoreToken {
     fn granted(granted: AuthInfo, first: Option<Duration>) -> Result<Self, ReadError> {
         let AuthInfo { client_token, lease_duration, renewable, .. } = granted;
         let client_token = Zeroizing::new(client_token);
-        let value =
-            credential(&client_token).ok_or_else(|| client::unreachable("it granted a login without a token"))?;
+        let value = remote::credential(&client_token)
+            .ok_or_else(|| remote::unreachable("it granted a login without a token"))?;
         Ok(Self { value, lease: Lease::new(Duration::from_secs(lease_duration), renewable, first) })
     }
 
@@ -182,18 +162,44 @@ async fn looked_up(api: &Api, value: Zeroizing<String>) -> StoreToken {
     StoreToken { value, lease }
 }
 
-async fn read_credential(file: &Path) -> Result<Zeroizing<String>, ReadError> {
-    let shown = file.display();
-    let bytes = tokio::fs::read(file).await.map(Zeroizing::new);
-    let bytes = bytes.map_err(|error| ReadError::Denied(format!("a credential in the file {shown} ({error})")))?;
-    str::from_utf8(&bytes)
-        .ok()
-        .and_then(credential)
-        .ok_or_else(|| ReadError::Denied(format!("a credential of one line in the file {shown}")))
+/// The token of `BAO_TOKEN`, which is `OpenBao`'s name for it and counts there before Vault's, or of `VAULT_TOKEN`.
+fn token_of(variable: impl Fn(&str) -> Option<String>) -> Option<Zeroizing<String>> {
+    ["BAO_TOKEN", "VAULT_TOKEN"]
+        .into_iter()
+        .filter_map(variable)
+        .map(Zeroizing::new)
+        .find_map(|it| remote::credential(&it))
 }
 
-/// Without the white space around it, as editors and `echo` leave it. vaultrs panics over what no header can hold.
-fn credential(text: &str) -> Option<Zeroizing<String>> {
-    let text = text.trim();
-    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Zeroizing::new(text.to_owned()))
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+
+    use super::{Lease, token_of};
+
+    #[test]
+    fn a_token_is_due_at_two_thirds_of_its_life_but_not_all_tokens_at_once() {
+        let life = Duration::from_secs(6000);
+        let due: Vec<_> = (0..100)
+            .map(|_| Lease::new(life, true, None).unwrap().renew_at.duration_since(Instant::now()).as_secs())
+            .collect();
+        assert!(due.iter().all(|due| (3700..=4300).contains(due)), "{due:?}");
+        assert!(due.iter().max().unwrap() - due.iter().min().unwrap() > 300, "{due:?}");
+        assert!(Lease::new(Duration::ZERO, true, None).is_none(), "it does not run out");
+    }
+
+    #[test]
+    fn the_variable_of_openbao_counts_before_that_of_vault() {
+        let token = |variables: &[(&str, &str)]| {
+            let value =
+                |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+            token_of(value).map(|token| token.to_string())
+        };
+        assert_eq!(token(&[]), None);
+        assert_eq!(token(&[("VAULT_TOKEN", "v")]).as_deref(), Some("v"));
+        assert_eq!(token(&[("VAULT_TOKEN", "v"), ("BAO_TOKEN", "b")]).as_deref(), Some("b"));
+        assert_eq!(token(&[("VAULT_TOKEN", "v"), ("BAO_TOKEN", " ")]).as_deref(), Some("v"), "empty is unset");
+    }
 }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use url::Url;
 
 use crate::SecretRef;
-use crate::address::parse_address;
+use crate::remote::parse_address;
 
 /// Which Vault or OpenBao is read, and who reads.
 #[derive(Clone, PartialEq, Eq)]
@@ -18,12 +18,13 @@ pub struct VaultSettings {
     pub(super) prefix: Vec<String>,
     pub(super) kv_version: Option<KvVersion>,
     pub(super) ca: Option<Vec<u8>>,
+    pub(super) client_certificate: Option<(PathBuf, PathBuf)>,
 }
 
 /// How the store's token is obtained. Files are read again for each login, a token's file for each read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum VaultAuth {
-    /// A token in the variable `VAULT_TOKEN`.
+    /// A token in the variable `BAO_TOKEN` or `VAULT_TOKEN`.
     TokenVariable,
     /// A token in a file, such as Vault Agent's sink.
     TokenFile(PathBuf),
@@ -45,6 +46,22 @@ pub enum VaultAuth {
         /// Where the method is mounted, [`VaultAuth::KUBERNETES`] unless configured.
         mount: String,
     },
+    /// A token that somebody else signed and the server trusts.
+    Jwt {
+        /// The role at Vault.
+        role: String,
+        /// The file with the signed token.
+        token_file: PathBuf,
+        /// Where the method is mounted, [`VaultAuth::JWT`] unless configured.
+        mount: String,
+    },
+    /// The client certificate of [`VaultSettings::with_client_certificate`].
+    Certificate {
+        /// The role at Vault; any that fits the certificate when absent.
+        role: Option<String>,
+        /// Where the method is mounted, [`VaultAuth::CERTIFICATE`] unless configured.
+        mount: String,
+    },
 }
 
 impl VaultAuth {
@@ -52,10 +69,14 @@ impl VaultAuth {
     pub const APPROLE: &str = "approle";
     /// Where Kubernetes is mounted by default.
     pub const KUBERNETES: &str = "kubernetes";
+    /// Where JWT is mounted by default.
+    pub const JWT: &str = "jwt";
+    /// Where TLS certificates are mounted by default.
+    pub const CERTIFICATE: &str = "cert";
     /// Where a pod's token is by default.
     pub const SERVICE_ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
-    /// Where a method is mounted, such as `team/approle`: what [`VaultAuth::AppRole`] and [`VaultAuth::Kubernetes`] hold.
+    /// Where a method is mounted, such as `team/approle`: what the variants hold.
     ///
     /// # Errors
     /// It is no path.
@@ -100,6 +121,7 @@ impl VaultSettings {
             prefix: Vec::new(),
             kv_version: None,
             ca: None,
+            client_certificate: None,
         })
     }
 
@@ -139,27 +161,53 @@ impl VaultSettings {
         Self { ca: Some(pem), ..self }
     }
 
-    /// What `VAULT_ADDR`, `VAULT_NAMESPACE` and `VAULT_CACERT` say, with the token of `VAULT_TOKEN`.
+    /// Shows a client certificate and its key, files in PEM that are read again for each read of a secret. The server
+    /// may ask for one whatever the login; [`VaultAuth::Certificate`] needs one.
+    #[must_use]
+    pub fn with_client_certificate(self, certificate: PathBuf, key: PathBuf) -> Self {
+        Self { client_certificate: Some((certificate, key)), ..self }
+    }
+
+    /// What the variables `VAULT_ADDR`, `VAULT_NAMESPACE`, `VAULT_CACERT`, `VAULT_CLIENT_CERT` and `VAULT_CLIENT_KEY` say,
+    /// with the token of `VAULT_TOKEN`. Each is also read with `BAO_` for `VAULT_`, which counts first, as in `OpenBao`.
     ///
     /// # Errors
     /// A variable that is missing or not accepted; `VAULT_SKIP_VERIFY` that asks for no verification.
     pub fn from_variables(variable: impl Fn(&str) -> Option<String>) -> Result<Self, VaultSettingsError> {
-        let set = |name: &str| variable(name).filter(|value| !value.is_empty());
-        if set("VAULT_SKIP_VERIFY").is_some_and(|value| !matches!(&*value.to_lowercase(), "0" | "f" | "false")) {
-            let problem = "is set, and certificates are always verified; unset it and name the CA in VAULT_CACERT";
-            return Err(VaultSettingsError { field: "VAULT_SKIP_VERIFY", problem });
-        }
-        let missing = VaultSettingsError { field: "VAULT_ADDR", problem: "is missing; accepted: https://host:port" };
+        let set = |names: [&'static str; 2]| {
+            names.into_iter().find_map(|name| Some((name, variable(name).filter(|value| !value.is_empty())?)))
+        };
+        let refused = |field, problem| VaultSettingsError { field, problem };
         let named = |field| move |error: VaultSettingsError| VaultSettingsError { field, ..error };
-        let mut settings =
-            Self::new(&set("VAULT_ADDR").ok_or(missing)?, VaultAuth::TokenVariable).map_err(named("VAULT_ADDR"))?;
-        if let Some(namespace) = set("VAULT_NAMESPACE") {
-            settings = settings.with_namespace(&namespace).map_err(named("VAULT_NAMESPACE"))?;
+        for name in ["BAO_SKIP_VERIFY", "VAULT_SKIP_VERIFY"] {
+            if set([name; 2]).is_some_and(|(_, value)| !matches!(&*value.to_lowercase(), "0" | "f" | "false")) {
+                return Err(refused(
+                    name,
+                    "is set, and certificates are always verified; unset it and name the CA in VAULT_CACERT",
+                ));
+            }
         }
-        if let Some(ca) = set("VAULT_CACERT") {
-            let problem = "names a file that cannot be read";
-            let unreadable = |_error| VaultSettingsError { field: "VAULT_CACERT", problem };
+        let missing = refused("VAULT_ADDR", "is missing; accepted: https://host:port");
+        let (field, address) = set(["BAO_ADDR", "VAULT_ADDR"]).ok_or(missing)?;
+        let mut settings = Self::new(&address, VaultAuth::TokenVariable).map_err(named(field))?;
+        if let Some((field, namespace)) = set(["BAO_NAMESPACE", "VAULT_NAMESPACE"]) {
+            settings = settings.with_namespace(&namespace).map_err(named(field))?;
+        }
+        if let Some((field, ca)) = set(["BAO_CACERT", "VAULT_CACERT"]) {
+            let unreadable = |_error| refused(field, "names a file that cannot be read");
             settings = settings.with_ca(std::fs::read(ca).map_err(unreadable)?);
+        }
+        match (set(["BAO_CLIENT_CERT", "VAULT_CLIENT_CERT"]), set(["BAO_CLIENT_KEY", "VAULT_CLIENT_KEY"])) {
+            (None, None) => {}
+            (Some((_, certificate)), Some((_, key))) => {
+                settings = settings.with_client_certificate(certificate.into(), key.into());
+            }
+            (Some((field, _)), None) => {
+                return Err(refused(field, "is set without VAULT_CLIENT_KEY; set both or none"));
+            }
+            (None, Some((field, _))) => {
+                return Err(refused(field, "is set without VAULT_CLIENT_CERT; set both or none"));
+            }
         }
         Ok(settings)
     }
@@ -175,6 +223,7 @@ impl fmt::Debug for VaultSettings {
             .field("prefix", &self.prefix)
             .field("kv_version", &self.kv_version)
             .field("has_ca", &self.ca.is_some())
+            .field("client_certificate", &self.client_certificate)
             .finish()
     }
 }
@@ -241,6 +290,11 @@ mod tests {
         let address = ("VAULT_ADDR", "https://vault:8200");
         let found = read(&[address, ("VAULT_NAMESPACE", "team-a/"), ("VAULT_SKIP_VERIFY", "false")]).unwrap();
         assert_eq!((found.address.as_str(), found.namespace.as_deref()), ("https://vault:8200/", Some("team-a")));
+        let found =
+            read(&[address, ("BAO_ADDR", "https://bao:8200"), ("BAO_CLIENT_CERT", "c"), ("VAULT_CLIENT_KEY", "k")])
+                .unwrap();
+        assert_eq!(found.address.as_str(), "https://bao:8200/", "as in OpenBao");
+        assert_eq!(found.client_certificate, Some(("c".into(), "k".into())));
         for (variables, field) in [
             (vec![], "VAULT_ADDR"),
             (vec![("VAULT_ADDR", "http://vault")], "VAULT_ADDR"),
@@ -248,6 +302,10 @@ mod tests {
             (vec![address, ("VAULT_SKIP_VERIFY", "True")], "VAULT_SKIP_VERIFY"),
             (vec![address, ("VAULT_NAMESPACE", "a b")], "VAULT_NAMESPACE"),
             (vec![address, ("VAULT_CACERT", "no/such/file")], "VAULT_CACERT"),
+            (vec![address, ("VAULT_CLIENT_CERT", "cert.pem")], "VAULT_CLIENT_CERT"),
+            (vec![address, ("BAO_CLIENT_KEY", "key.pem")], "BAO_CLIENT_KEY"),
+            (vec![address, ("BAO_ADDR", "http://bao")], "BAO_ADDR"),
+            (vec![address, ("BAO_SKIP_VERIFY", "true")], "BAO_SKIP_VERIFY"),
         ] {
             assert_eq!(read(&variables).unwrap_err().field, field);
         }

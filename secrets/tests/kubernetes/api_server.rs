@@ -153,24 +153,23 @@ fn answer(head: &str, state: &mut State) -> (u16, String, String) {
     let place = path.strip_prefix("/api/v1/namespaces/").map(|place| place.replacen("/secrets/", "/", 1)).unwrap();
     let name = place.split('/').next_back().unwrap();
     let (code, body) = if token != state.token {
-        (401, status(401, "Unauthorized", "Unauthorized".to_owned()))
+        (401, status(401, "Unauthorized", "Unauthorized"))
     } else if !state.permitted.contains(&place) {
-        (403, status(403, "Forbidden", format!("secrets \"{name}\" is forbidden: cannot get resource \"secrets\"")))
+        (403, status(403, "Forbidden", &format!("secrets \"{name}\" is forbidden: cannot get resource \"secrets\"")))
     } else if let Some(data) = state.secrets.get(&place) {
         let metadata = json!({"name": name, "uid": "5b6f", "resourceVersion": "4711"});
-        let mut secret = json!({"kind": "Secret", "apiVersion": "v1", "metadata": metadata, "type": "Opaque"});
-        // Without values the key is not there.
-        if data.as_object().is_some_and(|data| !data.is_empty()) {
-            secret["data"] = data.clone();
-        }
-        (200, secret)
+        // Without values there is no `data`.
+        let data = data.as_object().filter(|data| !data.is_empty());
+        let head = json!({"kind": "Secret", "apiVersion": "v1", "metadata": metadata, "type": "Opaque"});
+        let data = data.map(|data| ("data".to_owned(), Value::Object(data.clone())));
+        (200, head.as_object().unwrap().clone().into_iter().chain(data).collect())
     } else {
-        (404, status(404, "NotFound", format!("secrets \"{name}\" not found")))
+        (404, status(404, "NotFound", &format!("secrets \"{name}\" not found")))
     };
     (code, String::new(), body.to_string())
 }
 
-fn status(code: u16, reason: &str, message: String) -> Value {
+fn status(code: u16, reason: &str, message: &str) -> Value {
     json!({"kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Failure", "message": message,
            "reason": reason, "code": code})
 }

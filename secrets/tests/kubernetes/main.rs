@@ -1,6 +1,6 @@
 //! The Kubernetes store against a stand-in for an API server.
 #![cfg(feature = "kubernetes")]
-#![expect(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "a test fails by panicking")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod api_server;
 
@@ -103,10 +103,10 @@ async fn the_token_is_read_again_for_each_secret() {
     for broken in ["", "two\nlines", "\n"] {
         fs::write(server.token_file(), broken).unwrap();
         let text = needs(read(&store, "secret:/prod/salesforce").await);
-        assert!(text.starts_with("a token of one line in the file ") && !text.contains("two"), "{text}");
+        assert!(text.starts_with("a credential of one line in the file ") && !text.contains("two"), "{text}");
     }
     fs::remove_file(server.token_file()).unwrap();
-    assert!(needs(read(&store, "secret:/prod/salesforce").await).starts_with("a token in the file "));
+    assert!(needs(read(&store, "secret:/prod/salesforce").await).starts_with("a credential in the file "));
 }
 
 #[tokio::test]
@@ -184,7 +184,7 @@ async fn a_server_that_the_ca_does_not_vouch_for_sees_no_token() {
     assert!(server.state().requests.is_empty());
     for content in ["", "no certificate"] {
         fs::write(server.ca_file(), content).unwrap();
-        assert!(cause(read(&server.store(), "secret:/prod/a").await).ends_with(" holds no PEM certificate"));
+        assert_eq!(cause(read(&server.store(), "secret:/prod/a").await), "its CA file holds no PEM certificate");
     }
     fs::remove_file(server.ca_file()).unwrap();
     assert!(cause(read(&server.store(), "secret:/prod/a").await).starts_with("its CA file "));

@@ -1,5 +1,6 @@
 //! A real OpenBao in development mode, and a stub for what a real one does not do on demand.
 
+use std::fs;
 use std::net::TcpListener;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -7,7 +8,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use serde_json::Value;
+use hybrid_runner_secrets::VaultAuth;
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -92,6 +94,12 @@ impl Bao {
         self.call(reqwest::Method::DELETE, path, Value::Null).await;
     }
 
+    /// Whether a token has not run out.
+    pub(crate) async fn token_is_known(&self, token: &str) -> bool {
+        let request = client().get(format!("{}/v1/auth/token/lookup-self", self.address));
+        request.header("X-Vault-Token", token).send().await.unwrap().status().is_success()
+    }
+
     async fn call(&self, method: reqwest::Method, path: &str, body: Value) -> Value {
         let request = client().request(method, format!("{}/v1/{path}", self.address)).header("X-Vault-Token", "root");
         let request = if body.is_null() { request } else { request.body(body.to_string()) };
@@ -108,6 +116,35 @@ impl Bao {
     }
 }
 
+/// A file with a token, as an editor leaves it.
+pub(crate) fn token_file(token: &str) -> (TempDir, VaultAuth) {
+    let folder = TempDir::new().unwrap();
+    let file = folder.path().join("token");
+    fs::write(&file, format!("{token}\n")).unwrap();
+    (folder, VaultAuth::TokenFile(file))
+}
+
+/// A mount with a policy that reads it, both named `name`.
+pub(crate) async fn mount(bao: &Bao, name: &str, version: &str) {
+    bao.post(&format!("sys/mounts/{name}"), json!({"type": "kv", "options": {"version": version}})).await;
+    let below = if version == "2" { "data/" } else { "" };
+    let policy = format!("path \"{name}/{below}open/*\" {{ capabilities = [\"read\"] }}");
+    bao.post(&format!("sys/policies/acl/{name}"), json!({"policy": policy})).await;
+}
+
+/// An AppRole for the policy `name`, and a file with its secret id.
+pub(crate) async fn approle(bao: &Bao, name: &str, role: Value) -> (TempDir, VaultAuth) {
+    bao.post(&format!("sys/auth/{name}"), json!({"type": "approle"})).await;
+    bao.post(&format!("auth/{name}/role/agent"), role).await;
+    let id = bao.get(&format!("auth/{name}/role/agent/role-id")).await;
+    let secret = bao.post(&format!("auth/{name}/role/agent/secret-id"), json!({})).await;
+    let folder = TempDir::new().unwrap();
+    let secret_id_file = folder.path().join("secret-id");
+    fs::write(&secret_id_file, secret["data"]["secret_id"].as_str().unwrap()).unwrap();
+    let role_id = id["data"]["role_id"].as_str().unwrap().to_owned();
+    (folder, VaultAuth::AppRole { role_id, secret_id_file, mount: name.to_owned() })
+}
+
 /// A server that answers all requests alike.
 pub(crate) struct Stub {
     pub(crate) address: String,
@@ -121,10 +158,29 @@ impl Stub {
         Self::start(status, headers, None).await
     }
 
+    /// Takes requests and says nothing.
+    pub(crate) async fn silent() -> Self {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let requests = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&requests);
+        let mut server = JoinSet::new();
+        server.spawn(async move {
+            let mut open = Vec::new();
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                request(&mut stream).await;
+                counter.fetch_add(1, Ordering::SeqCst);
+                open.push(stream);
+            }
+        });
+        Self { address, requests, _server: server }
+    }
+
     /// Kubernetes' TokenReview, the one request that the Kubernetes login makes: every token is the service account's.
     pub(crate) async fn reviewing(namespace: &str, account: &str, uid: &str) -> Self {
-        let user = serde_json::json!({"username": format!("system:serviceaccount:{namespace}:{account}"), "uid": uid});
-        let review = serde_json::json!({
+        let user = json!({"username": format!("system:serviceaccount:{namespace}:{account}"), "uid": uid});
+        let review = json!({
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
             "status": {"authenticated": true, "user": user, "audiences": ["vault"]},
@@ -144,7 +200,7 @@ impl Stub {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 counter.fetch_add(1, Ordering::SeqCst);
                 let request = request(&mut stream).await;
-                let echo = || serde_json::json!({"errors": [request]}).to_string();
+                let echo = || json!({"errors": [request]}).to_string();
                 let body = body.clone().unwrap_or_else(echo);
                 let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
                 stream.write_all(answer.as_bytes()).await.unwrap();

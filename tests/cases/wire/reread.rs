@@ -6,10 +6,11 @@ use bytes::Bytes;
 use control_plane::store::{Deletions, RunState};
 use hybrid_runner::{Agent, Connectors};
 use hybrid_runner_connector::{
-    Baseline, Checkpoint, Content, Entity, EntitySink, Extraction, Reason, Report, Source, SourceError, Step, Summary,
+    Baseline, Checkpoint, Content, Entity, EntitySink, Extraction, Reason, Report, SecretUse, Source, SourceError,
+    Step, Summary,
 };
 use hybrid_runner_proto::v1;
-use hybrid_runner_secrets::Stores;
+use hybrid_runner_secrets::Resolver;
 use hybrid_runner_tests::by_hand::{self, Push, Session, tables, unchanged};
 use hybrid_runner_tests::logs::Logs;
 use hybrid_runner_tests::within;
@@ -49,7 +50,11 @@ impl Source for Conditional {
         Ok(Report { complete: true, failures, gone, advice, summary: Summary::default() })
     }
 
-    async fn test_connection(&self, _secrets: Arc<Stores>) -> Vec<Step> {
+    async fn test_connection(&self, _secrets: Arc<Resolver>) -> Vec<Step> {
+        Vec::new()
+    }
+
+    fn secrets(&self) -> Vec<SecretUse> {
         Vec::new()
     }
 }

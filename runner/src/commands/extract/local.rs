@@ -7,7 +7,7 @@ use hybrid_runner_connector::{DefinitionError, Reason};
 use hybrid_runner_openmetadata::workflow::Workflow;
 use hybrid_runner_openmetadata::yaml;
 use hybrid_runner_salesforce::LocalConfig;
-use hybrid_runner_secrets::{EnvStore, MemoryStore, SecretValue, Stores, open_store};
+use hybrid_runner_secrets::{EnvStore, MemoryStore, Resolver, SecretValue, Stores, open_store};
 
 use super::prepare::{self, Prepared};
 use crate::commands::CommandError;
@@ -35,7 +35,7 @@ pub(in crate::commands) struct WorkflowArguments {
 /// A workflow that can be run here and now.
 pub(in crate::commands) struct Local {
     pub(in crate::commands) plan: Plan,
-    pub(in crate::commands) secrets: Arc<Stores>,
+    pub(in crate::commands) secrets: Arc<Resolver>,
     /// As the control plane would name it.
     pub(in crate::commands) name: String,
     has_literal_secrets: bool,
@@ -74,7 +74,9 @@ impl WorkflowArguments {
         let plan = Connectors::new(local).plan(&workflow).map_err(|error| refused(&error))?;
         let name = pipeline_name(&workflow, &self.workflow);
         let has_literal_secrets = prepared.has_literal_secrets;
-        let secrets = Arc::new(self.stores(settings, prepared)?);
+        let policy = Arc::new(settings.policy.clone());
+        let stores = Arc::new(self.stores(settings, prepared)?);
+        let secrets = Arc::new(Resolver::new(stores, policy, Some(name.clone())));
         Ok(Local { plan, secrets, name, has_literal_secrets })
     }
 

@@ -7,7 +7,7 @@ mod vault;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use hybrid_runner_secrets::{FileStore, SecretRef, SecretStore, Stores, open_store};
+use hybrid_runner_secrets::{FileStore, Prefix, SecretRef, SecretStore, Stores, open_store};
 use schemars::JsonSchema;
 use serde::Deserialize;
 
@@ -29,6 +29,8 @@ pub(super) struct SecretsFile {
 #[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 struct StoreFile {
+    /// Only references below this path are read, such as `/hybrid-runner`; all when absent.
+    prefix: Option<String>,
     /// Files below a directory.
     #[schemars(with = "FileStoreFile")]
     file: Option<FileStoreFile>,
@@ -68,6 +70,18 @@ impl SecretsFile {
         !self.stores.is_empty()
     }
 
+    /// The path of each store below which references are read, where one is set.
+    pub(super) fn prefixes(&self) -> Result<Vec<(String, Prefix)>, ConfigError> {
+        let set = self.stores.iter().filter_map(|(name, store)| Some((name, store.prefix.as_ref()?)));
+        let parsed = set.map(|(name, prefix)| {
+            let prefix = prefix.parse().map_err(|error: hybrid_runner_secrets::MalformedPrefix| {
+                ConfigError::field(format!("secrets.stores.{name}.prefix"), error.to_string())
+            })?;
+            Ok((name.clone(), prefix))
+        });
+        parsed.collect()
+    }
+
     pub(super) fn parse(self, directory: &Path) -> Result<Stores, ConfigError> {
         let mut stores = BTreeMap::new();
         for (name, store) in self.stores {
@@ -98,7 +112,7 @@ impl SecretsFile {
 
 impl StoreFile {
     fn parse(self, path: &str, directory: &Path) -> Opened {
-        let Self { file, env, vault, aws, kubernetes } = self;
+        let Self { prefix: _, file, env, vault, aws, kubernetes } = self;
         // A new kind is a key above and a line here.
         let kinds = [
             given("file", file, FileStoreFile::open),

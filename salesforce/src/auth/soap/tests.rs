@@ -1,8 +1,5 @@
+use super::super::with_token;
 use super::*;
-
-fn secret(text: &str) -> SecretValue {
-    SecretValue::new(text.to_owned())
-}
 
 fn envelope(body: &str) -> String {
     format!(
@@ -42,7 +39,7 @@ fn texts(xml: &[u8], name: &str) -> String {
 
 #[test]
 fn user_password_and_token_are_escaped_and_password_and_token_joined() {
-    let body = request("a&b@example.com", &secret("p<&>\"'w"), Some(&secret("t&</password>")), None).unwrap();
+    let body = request("a&b@example.com", &with_token("p<&>\"'w", Some("t&</password>")), None).unwrap();
     assert_eq!(texts(&body, "username"), "a&b@example.com");
     assert_eq!(texts(&body, "password"), "p<&>\"'wt&</password>");
     assert!(!str::from_utf8(&body).unwrap().contains("t&<"));
@@ -50,26 +47,26 @@ fn user_password_and_token_are_escaped_and_password_and_token_joined() {
 
 #[test]
 fn a_login_without_a_token_sends_the_bare_password() {
-    let body = request("user", &secret("password"), None, None).unwrap();
+    let body = request("user", "password", None).unwrap();
     assert_eq!(texts(&body, "password"), "password");
 }
 
 #[test]
 fn an_organization_id_goes_into_the_header_and_only_when_there_is_one() {
-    let body = request("user", &secret("password"), None, Some("00DIB000004nDEq")).unwrap();
+    let body = request("user", "password", Some("00DIB000004nDEq")).unwrap();
     assert_eq!(texts(&body, "organizationId"), "00DIB000004nDEq");
     assert_eq!(texts(&body, "password"), "password");
     let (header, login) = (b"<p:LoginScopeHeader ", b"<e:Body>");
     let at = |part: &[u8]| body.windows(part.len()).position(|found| found == part);
     assert!(at(header).unwrap() < at(login).unwrap());
-    let without = request("user", &secret("password"), None, None).unwrap();
+    let without = request("user", "password", None).unwrap();
     assert!(!str::from_utf8(&without).unwrap().contains("Header"));
 }
 
 #[test]
 fn the_request_has_room_for_the_worst_escaping() {
     let password = "\"".repeat(4096);
-    let body = request("&", &secret(&password), Some(&secret("&")), None).unwrap();
+    let body = request("&", &with_token(&password, Some("&")), None).unwrap();
     assert!(body.len() < 512 + 6 * (4096 + 2));
     assert_eq!(texts(&body, "password"), format!("{password}&"));
 }
