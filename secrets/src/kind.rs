@@ -2,6 +2,8 @@
 
 #[cfg(feature = "aws")]
 use crate::aws;
+#[cfg(feature = "kubernetes")]
+use crate::kubernetes;
 #[cfg(feature = "vault")]
 use crate::vault;
 use crate::{SecretStore, env, file};
@@ -13,8 +15,10 @@ pub(crate) struct Kind {
     /// What is accepted, such as `file:DIR`.
     pub(crate) form: &'static str,
     /// Makes the store that the text behind `name:` describes, or says what is wrong with it and what to do.
-    pub(crate) open: fn(Option<&str>) -> Result<Box<dyn SecretStore>, String>,
+    pub(crate) open: fn(Option<&str>) -> Opened,
 }
+
+type Opened = Result<Box<dyn SecretStore>, String>;
 
 /// Each kind that a command line can name; a new one is a line here.
 const KINDS: &[Kind] = &[
@@ -24,10 +28,12 @@ const KINDS: &[Kind] = &[
     vault::KIND,
     #[cfg(feature = "aws")]
     aws::KIND,
+    #[cfg(feature = "kubernetes")]
+    kubernetes::KIND,
 ];
 
 /// Kinds that a build can leave out.
-const OPTIONAL: [&str; 2] = ["vault", "aws"];
+const OPTIONAL: [&str; 3] = ["vault", "aws", "kubernetes"];
 
 /// A text names no store.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

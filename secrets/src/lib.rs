@@ -14,10 +14,14 @@ mod env;
 mod error;
 mod file;
 mod kind;
+#[cfg(feature = "kubernetes")]
+mod kubernetes;
 mod memory;
 mod policy;
 mod redact;
 mod reference;
+#[cfg(any(feature = "kubernetes", feature = "vault"))]
+mod remote;
 mod resolver;
 mod stores;
 mod value;
@@ -30,6 +34,8 @@ pub use env::EnvStore;
 pub use error::SecretError;
 pub use file::FileStore;
 pub use kind::{UnknownStore, open_store};
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::{KubernetesSettings, KubernetesSettingsError, KubernetesStore};
 pub use memory::MemoryStore;
 pub use policy::{
     Binding, Decision, Denial, HostPattern, Lack, MalformedHost, MalformedNetwork, MalformedPattern, MalformedPipeline,

@@ -90,16 +90,65 @@ async fn a_directory_that_is_missing_is_no_missing_secret() {
     assert_eq!(read(&directory.path().join("none"), "secret:/a").await, Outcome::Unreachable);
 }
 
-#[tokio::test]
-async fn a_secret_is_found_after_the_kubelet_swapped_its_directory() {
-    let directory = directory_with(&[("..2024_1/password", b"old\n"), ("..2024_2/password", b"new\n")]);
-    symlink("..2024_1", directory.path().join("..data")).unwrap();
-    symlink("..data/password", directory.path().join("password")).unwrap();
-    assert_eq!(read(directory.path(), "secret:/password").await, value("old"));
+/// Mounts version `number` as the kubelet does: a directory of its own, to which `..data` is swapped; then the one before
+/// it is removed.
+fn mount(directory: &Path, number: u32, value: &str) {
+    let named = |number: u32| format!("..2026_11_22_23_41_04.{number}");
+    let folder = directory.join(named(number));
+    fs::create_dir_all(folder.join("tls")).unwrap();
+    fs::write(folder.join("password"), value).unwrap();
+    fs::write(folder.join("tls/key"), value).unwrap();
+    symlink(named(number), directory.join("..data_tmp")).unwrap();
+    fs::rename(directory.join("..data_tmp"), directory.join("..data")).unwrap();
+    if number > 1 {
+        fs::remove_dir_all(directory.join(named(number - 1))).unwrap();
+    }
+}
 
-    symlink("..2024_2", directory.path().join("..data_tmp")).unwrap();
+fn mounted(value: &str) -> TempDir {
+    let directory = directory_with(&[]);
+    mount(directory.path(), 1, value);
+    for name in ["password", "tls"] {
+        symlink(format!("..data/{name}"), directory.path().join(name)).unwrap();
+    }
+    directory
+}
+
+#[tokio::test]
+async fn a_secret_that_the_kubelet_mounts_is_read_before_and_after_a_swap() {
+    let directory = mounted("old\n");
+    for (number, expected) in [(2, "old"), (3, "new")] {
+        for reference in ["secret:/password", "secret:/tls/key"] {
+            assert_eq!(read(directory.path(), reference).await, value(expected), "{reference}");
+        }
+        mount(directory.path(), number, "new\n");
+    }
+    // What it kept is gone.
+    fs::remove_file(directory.path().join("..data")).unwrap();
+    assert_eq!(read(directory.path(), "secret:/password").await, Outcome::NotFound);
+}
+
+#[tokio::test]
+async fn a_read_during_a_swap_finds_the_old_value_or_the_new_one() {
+    let directory = mounted("value 1");
+    for number in 2..=200 {
+        let path = directory.path().to_owned();
+        let swap = std::thread::spawn(move || mount(&path, number, &format!("value {number}")));
+        let found = read(directory.path(), "secret:/password").await;
+        let either = [value(&format!("value {}", number - 1)), value(&format!("value {number}"))];
+        assert!(either.contains(&found), "{number}: {found:?}");
+        swap.join().unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_mount_whose_data_leads_outside_is_refused() {
+    let outside = directory_with(&[("password", b"hunter2")]);
+    let directory = mounted("x");
+    symlink(outside.path(), directory.path().join("..data_tmp")).unwrap();
     fs::rename(directory.path().join("..data_tmp"), directory.path().join("..data")).unwrap();
-    assert_eq!(read(directory.path(), "secret:/password").await, value("new"));
+    let refused = Outcome::Unusable("leads outside the directory of the store");
+    assert_eq!(read(directory.path(), "secret:/password").await, refused);
 }
 
 #[tokio::test]

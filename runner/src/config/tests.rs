@@ -281,6 +281,30 @@ fn a_vault_store_has_an_address_and_one_login() {
     }
 }
 
+#[cfg(feature = "aws")]
+#[test]
+fn an_aws_store_is_read_and_its_settings_are_checked() {
+    let store = |aws: &str| format!("secrets: {{stores: {{prod: {{aws: {aws}}}}}}}");
+    for aws in [
+        "{}",
+        "{region: eu-central-1, endpoint: 'https://vpce-1.example', name_prefix: /salesforce, strip_leading_slash: true}",
+        "{role_arn: 'arn:aws:iam::123456789012:role/reader', external_id: id-1, session_name: runner}",
+    ] {
+        assert!(load(&store(aws)).unwrap().has_stores, "{aws}");
+    }
+    for (aws, path) in [
+        ("{endpoint: 'http://vpce-1.example'}", "secrets.stores.prod.aws.endpoint: is refused"),
+        ("{external_id: id-1}", "secrets.stores.prod.aws.external_id: stands alone"),
+        ("{regoin: x}", "secrets.stores.prod.aws.regoin: is not a known key; did you mean `region`?"),
+        ("{strip_leading_slash: 'yes'}", "secrets.stores.prod.aws.strip_leading_slash: found a string"),
+    ] {
+        let refusal = refusal(&store(aws));
+        assert!(refusal.contains(path), "{refusal}");
+    }
+    let both = refusal("secrets: {stores: {prod: {aws: {}, env: {}}}}");
+    assert_eq!(both, "secrets.stores.prod: is one store; accepted: one of file, env, vault, aws and kubernetes");
+}
+
 #[test]
 fn a_policy_says_which_secret_may_go_where() {
     let text = "
@@ -366,26 +390,20 @@ fn a_policy_that_is_mistaken_is_refused_where_the_mistake_is() {
     }
 }
 
-#[cfg(feature = "aws")]
+#[cfg(feature = "kubernetes")]
 #[test]
-fn an_aws_store_is_read_and_its_settings_are_checked() {
-    let store = |aws: &str| format!("secrets: {{stores: {{prod: {{aws: {aws}}}}}}}");
-    for aws in [
-        "{}",
-        "{region: eu-central-1, endpoint: 'https://vpce-1.example', name_prefix: /salesforce, strip_leading_slash: true}",
-        "{role_arn: 'arn:aws:iam::123456789012:role/reader', external_id: id-1, session_name: runner}",
-    ] {
-        assert!(load(&store(aws)).unwrap().has_stores, "{aws}");
+fn a_kubernetes_store_has_an_address_of_its_own_or_the_pods() {
+    let store = |keys: &str| load(&format!("secrets: {{stores: {{k: {{kubernetes: {{{keys}}}}}}}}}"));
+    for good in ["address: 'https://cluster:6443', token_file: token, ca: ca.crt", "address: 'http://127.0.0.1:8001'"] {
+        assert!(store(good).unwrap().has_stores, "{good}");
     }
-    for (aws, path) in [
-        ("{endpoint: 'http://vpce-1.example'}", "secrets.stores.prod.aws.endpoint: is refused"),
-        ("{external_id: id-1}", "secrets.stores.prod.aws.external_id: stands alone"),
-        ("{regoin: x}", "secrets.stores.prod.aws.regoin: is not a known key; did you mean `region`?"),
-        ("{strip_leading_slash: 'yes'}", "secrets.stores.prod.aws.strip_leading_slash: found a string"),
+    for (keys, refused) in [
+        ("address: 'http://cluster:6443'", ".address: is plain HTTP to another machine"),
+        ("address: 'https://u:hunter2@cluster'", ".address: has more than a host and a port"),
+        ("token: hunter2", ".token: is not a known key"),
     ] {
-        let refusal = refusal(&store(aws));
-        assert!(refusal.contains(path), "{refusal}");
+        let text = store(keys).unwrap_err().to_string();
+        assert!(text.starts_with(&format!("secrets.stores.k.kubernetes{refused}")), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
     }
-    let both = refusal("secrets: {stores: {prod: {aws: {}, env: {}}}}");
-    assert_eq!(both, "secrets.stores.prod: is one store; accepted: one of file, env, vault and aws");
 }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use hybrid_runner_connector::{Source as _, StepOutcome};
-use hybrid_runner_secrets::{MemoryStore, ReadError, Resolver, SecretPath, SecretStore, SecretValue, Stores};
+use hybrid_runner_secrets::{MemoryStore, Read, ReadError, Resolver, SecretPath, SecretStore, Stores};
 
 use crate::attack::{Attack, LOGINS};
 use crate::evil::{Evil, Reply};
@@ -18,7 +18,7 @@ struct Asked {
 
 #[async_trait]
 impl SecretStore for Asked {
-    async fn read(&self, path: &SecretPath) -> Result<SecretValue, ReadError> {
+    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         self.asked.lock().unwrap().push(path.to_string());
         self.store.read(path).await
     }

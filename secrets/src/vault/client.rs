@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use super::VaultSettings;
 use crate::ReadError;
+use crate::remote::{self, unreachable};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -113,25 +114,10 @@ impl Api {
 }
 
 fn http(settings: &VaultSettings, identity: Option<&Identity>) -> Result<reqwest::Client, ReadError> {
-    if rustls::crypto::CryptoProvider::get_default().is_none() {
-        return Err(unreachable("no rustls crypto provider is installed"));
-    }
-    let mut builder = reqwest::Client::builder()
-        .http1_only()
-        // reqwest takes a token that is no header of its own along to another host.
-        .redirect(reqwest::redirect::Policy::none())
-        .referer(false)
-        .no_proxy()
-        .no_gzip()
-        .connect_timeout(CONNECT_TIMEOUT)
-        .timeout(REQUEST_TIMEOUT)
-        .user_agent(concat!("hybrid-runner/", env!("CARGO_PKG_VERSION")));
-    let is_tls = settings.address.scheme() == "https";
+    let mut builder = remote::client(CONNECT_TIMEOUT, REQUEST_TIMEOUT)?;
     if let Some(pem) = &settings.ca {
-        let certificates = reqwest::Certificate::from_pem_bundle(pem).ok().filter(|found| !found.is_empty());
-        builder =
-            builder.tls_certs_only(certificates.ok_or_else(|| unreachable("its CA file holds no PEM certificate"))?);
-    } else if !is_tls {
+        builder = builder.tls_certs_only(remote::certificates(pem)?);
+    } else if settings.address.scheme() != "https" {
         // A machine without any authority's certificate can still be asked in the clear.
         builder = builder.tls_certs_only(Vec::new());
     }
@@ -167,8 +153,4 @@ pub(super) async fn read_error(client: &VaultClient, error: ClientError) -> Read
             _ => unreachable("it answered what Vault does not"),
         },
     }
-}
-
-pub(super) fn unreachable(problem: &str) -> ReadError {
-    ReadError::Unreachable(problem.into())
 }

@@ -12,6 +12,7 @@ use vaultrs::client::VaultClient;
 use vaultrs::error::ClientError;
 
 use super::KvVersion;
+use crate::remote::pick;
 use crate::{Read, ReadError, SecretValue};
 
 /// An entry: values by key.
@@ -61,17 +62,8 @@ impl Entry {
     }
 
     /// The value of a key; without one of the only key, else of `value`.
-    fn value(mut self, key: Option<&str>) -> Result<SecretValue, ReadError> {
-        let fields = &mut self.fields;
-        let field = match key {
-            Some(key) => fields.remove(key).ok_or(ReadError::KeyMissing)?,
-            None if fields.len() == 1 => fields.pop_first().map(|(_, field)| field).ok_or(ReadError::NotFound)?,
-            None if fields.is_empty() => return Err(ReadError::KeyMissing),
-            None => fields.remove("value").ok_or(ReadError::Unusable(
-                "has several keys and none of them is `value`; name the one that is meant behind `#`",
-            ))?,
-        };
-        match field {
+    fn value(self, key: Option<&str>) -> Result<SecretValue, ReadError> {
+        match pick(self.fields, key)? {
             Field::Text(value) if value.expose().len() > SecretValue::MAX => Err(ReadError::TooLarge),
             Field::Text(value) => Ok(value),
             Field::Other => Err(ReadError::NotText),

@@ -1,17 +1,15 @@
 //! Logging in: what each method sends, read from its file when it is sent.
 
-use std::path::Path;
-
 use rustify::endpoint::Endpoint;
 use rustify::enums::{RequestMethod, RequestType, ResponseType};
 use rustify::errors::ClientError as TransportError;
 use serde::Serialize;
 use vaultrs::api::AuthInfo;
 use vaultrs::auth::{approle, kubernetes, oidc};
-use zeroize::Zeroizing;
 
 use super::VaultAuth;
 use super::client::{self, Api};
+use crate::remote::{read_credential, unreachable};
 use crate::{ReadError, Redactor};
 
 /// Asks for a token by a method that grants one.
@@ -38,7 +36,7 @@ pub(super) async fn log_in(auth: &VaultAuth, api: &Api, redactor: &Redactor) -> 
             (vaultrs::api::auth(&anonymous, login).await, mount)
         }
         VaultAuth::TokenVariable | VaultAuth::TokenFile(_) => {
-            return Err(client::unreachable("no token is configured"));
+            return Err(unreachable("no token is configured"));
         }
     };
     match granted {
@@ -51,23 +49,6 @@ pub(super) async fn log_in(auth: &VaultAuth, api: &Api, redactor: &Redactor) -> 
             _ => client::read_error(&anonymous, error).await,
         }),
     }
-}
-
-/// A credential of one line.
-pub(super) async fn read_credential(file: &Path) -> Result<Zeroizing<String>, ReadError> {
-    let shown = file.display();
-    let bytes = tokio::fs::read(file).await.map(Zeroizing::new);
-    let bytes = bytes.map_err(|error| ReadError::Denied(format!("a credential in the file {shown} ({error})")))?;
-    str::from_utf8(&bytes)
-        .ok()
-        .and_then(credential)
-        .ok_or_else(|| ReadError::Denied(format!("a credential of one line in the file {shown}")))
-}
-
-/// Without the white space around it, as editors and `echo` leave it. vaultrs panics over what no header can hold.
-pub(super) fn credential(text: &str) -> Option<Zeroizing<String>> {
-    let text = text.trim();
-    (!text.is_empty() && text.bytes().all(|byte| byte.is_ascii_graphic())).then(|| Zeroizing::new(text.to_owned()))
 }
 
 /// vaultrs' own one names the role in `cert_name`, which no server reads: any role that fits the certificate is granted.

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 use vaultrs::api::AuthInfo;
 use zeroize::Zeroizing;
 
-use super::client::{self, Api};
+use super::client::Api;
 use super::{VaultAuth, login};
 use crate::redact::Watched;
-use crate::{ReadError, Redactor};
+use crate::{ReadError, Redactor, remote};
 
 /// A token and how long it lives.
 pub(super) struct StoreToken {
@@ -102,7 +102,7 @@ impl Session {
                 let token = token_of(|name| std::env::var(name).ok());
                 token.map(Some).ok_or_else(|| ReadError::Denied("a token in VAULT_TOKEN".to_owned()))
             }
-            VaultAuth::TokenFile(file) => login::read_credential(file).await.map(Some),
+            VaultAuth::TokenFile(file) => remote::read_credential(file).await.map(Some),
             VaultAuth::AppRole { .. }
             | VaultAuth::Kubernetes { .. }
             | VaultAuth::Jwt { .. }
@@ -131,8 +131,8 @@ impl StoreToken {
     fn granted(granted: AuthInfo, first: Option<Duration>) -> Result<Self, ReadError> {
         let AuthInfo { client_token, lease_duration, renewable, .. } = granted;
         let client_token = Zeroizing::new(client_token);
-        let value = login::credential(&client_token)
-            .ok_or_else(|| client::unreachable("it granted a login without a token"))?;
+        let value = remote::credential(&client_token)
+            .ok_or_else(|| remote::unreachable("it granted a login without a token"))?;
         Ok(Self { value, lease: Lease::new(Duration::from_secs(lease_duration), renewable, first), watched: None })
     }
 
@@ -177,7 +177,7 @@ fn token_of(variable: impl Fn(&str) -> Option<String>) -> Option<Zeroizing<Strin
         .into_iter()
         .filter_map(variable)
         .map(Zeroizing::new)
-        .find_map(|it| login::credential(&it))
+        .find_map(|it| remote::credential(&it))
 }
 
 #[cfg(test)]

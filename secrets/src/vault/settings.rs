@@ -3,9 +3,10 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use url::{Host, Url};
+use url::Url;
 
 use crate::SecretRef;
+use crate::remote::parse_address;
 
 /// Which Vault or OpenBao is read, and who reads.
 #[derive(Clone, PartialEq, Eq)]
@@ -224,28 +225,6 @@ impl fmt::Debug for VaultSettings {
             .field("has_ca", &self.ca.is_some())
             .field("client_certificate", &self.client_certificate)
             .finish()
-    }
-}
-
-fn parse_address(text: &str) -> Result<Url, &'static str> {
-    let url = Url::parse(text).ok().ok_or("is not an address; accepted: https://host:port")?;
-    let is_loopback = match url.host() {
-        Some(Host::Domain(name)) => name == "localhost",
-        Some(Host::Ipv4(address)) => address.is_loopback(),
-        Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => return Err("has no host; accepted: https://host:port"),
-    };
-    let is_bare = url.username().is_empty()
-        && url.password().is_none()
-        && url.path() == "/"
-        && url.query().is_none()
-        && url.fragment().is_none();
-    match url.scheme() {
-        _ if !is_bare => Err("has more than a host and a port; accepted: https://host:port"),
-        "https" => Ok(url),
-        "http" if is_loopback => Ok(url),
-        "http" => Err("is plain HTTP to another machine, which would show the token; accepted: https://host:port"),
-        _ => Err("does not begin with https://; accepted: https://host:port"),
     }
 }
 

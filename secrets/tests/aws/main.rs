@@ -7,10 +7,11 @@ mod moto;
 mod stub;
 
 use std::net::TcpListener;
+use std::process::Command;
 
 use aws_config::BehaviorVersion;
 use aws_sdk_secretsmanager::primitives::Blob;
-use hybrid_runner_secrets::{AwsSettings, AwsStore, SecretError, SecretRef, SecretValue, Stores};
+use hybrid_runner_secrets::{AwsSettings, AwsStore, SecretError, SecretRef, SecretValue, Stores, open_store};
 
 use moto::{Moto, loader};
 use stub::Stub;
@@ -146,6 +147,30 @@ fn of_profile(text: &str) -> aws_config::ConfigLoader {
     use aws_config::profile::profile_file::{ProfileFileKind, ProfileFiles};
     let files = ProfileFiles::builder().with_contents(ProfileFileKind::Config, text).build();
     aws_config::defaults(BehaviorVersion::latest()).profile_files(files).profile_name("case")
+}
+
+/// This case in a process of its own, where it has an environment of its own.
+#[tokio::test]
+async fn the_store_of_a_command_line_is_set_by_the_variables_of_aws() {
+    let case = "the_store_of_a_command_line_is_set_by_the_variables_of_aws";
+    if std::env::var_os("IS_CHILD").is_some() {
+        let stores = Stores::default().with("aws", open_store("aws").unwrap());
+        assert_eq!(read_from(&stores, "secret:/a/b").await.unwrap(), "value");
+        return;
+    }
+    let Some(moto) = Moto::start(case) else { return };
+    moto.put("/a/b", "value").await;
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", case])
+        .env("IS_CHILD", "yes")
+        .env("AWS_ENDPOINT_URL", &moto.endpoint)
+        .env("AWS_REGION", "eu-central-1")
+        .env("AWS_ACCESS_KEY_ID", "any")
+        .env("AWS_SECRET_ACCESS_KEY", "any")
+        .output()
+        .unwrap();
+    let output = String::from_utf8(child.stdout).unwrap();
+    assert!(child.status.success() && output.contains("1 passed"), "{output}");
 }
 
 #[tokio::test]

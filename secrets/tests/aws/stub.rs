@@ -26,8 +26,7 @@ impl Stub {
         std::thread::spawn(move || {
             while let Some((status, body)) = answers.pop_front() {
                 let (stream, _) = listener.accept().unwrap();
-                let request = exchange(stream, status, &body);
-                requests.lock().unwrap().push(request);
+                exchange(stream, status, &body, &requests);
             }
         });
         stub
@@ -50,7 +49,7 @@ impl Stub {
     }
 }
 
-fn exchange(stream: TcpStream, status: u16, body: &str) -> String {
+fn exchange(stream: TcpStream, status: u16, body: &str, requests: &Mutex<Vec<String>>) {
     let mut reader = BufReader::new(stream);
     let mut request = String::new();
     while !request.ends_with("\r\n\r\n") {
@@ -63,8 +62,9 @@ fn exchange(stream: TcpStream, status: u16, body: &str) -> String {
     let mut content = vec![0; length.unwrap_or_default()];
     reader.read_exact(&mut content).unwrap();
     request += str::from_utf8(&content).unwrap();
+    // Before the answer: whoever has it may look.
+    requests.lock().unwrap().push(request);
     let length = body.len();
     let answer = format!("HTTP/1.1 {status} Stub\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}");
     reader.get_mut().write_all(answer.as_bytes()).unwrap();
-    request
 }

@@ -1,6 +1,7 @@
 //! `secrets`: the stores.
 
 mod aws;
+mod kubernetes;
 mod vault;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use self::aws::AwsFile;
+use self::kubernetes::KubernetesStoreFile;
 use self::vault::VaultFile;
 use super::super::{ConfigError, schema};
 
@@ -41,6 +43,9 @@ struct StoreFile {
     /// AWS Secrets Manager.
     #[schemars(with = "AwsFile")]
     aws: Option<AwsFile>,
+    /// Secrets of Kubernetes, through its API server.
+    #[schemars(with = "KubernetesStoreFile")]
+    kubernetes: Option<KubernetesStoreFile>,
 }
 
 #[derive(Deserialize, JsonSchema)]
@@ -107,18 +112,19 @@ impl SecretsFile {
 
 impl StoreFile {
     fn parse(self, path: &str, directory: &Path) -> Opened {
-        let Self { prefix: _, file, env, vault, aws } = self;
+        let Self { prefix: _, file, env, vault, aws, kubernetes } = self;
         // A new kind is a key above and a line here.
         let kinds = [
             given("file", file, FileStoreFile::open),
             given("env", env, EnvStoreFile::open),
             given("vault", vault, VaultFile::parse),
             given("aws", aws, AwsFile::open),
+            given("kubernetes", kubernetes, KubernetesStoreFile::open),
         ];
         let mut kinds = kinds.into_iter().flatten();
         match (kinds.next(), kinds.next()) {
             (Some(open), None) => open(path, directory),
-            _ => Err(ConfigError::field(path, "is one store; accepted: one of file, env, vault and aws")),
+            _ => Err(ConfigError::field(path, "is one store; accepted: one of file, env, vault, aws and kubernetes")),
         }
     }
 }
