@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use hybrid_runner_secrets::SecretError;
+
 /// The closed set of reasons that a source gives. Each has a namesake in `hybrid.runner.v1.Reason`, where its meaning
 /// for the control plane is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -67,6 +69,26 @@ impl Reason {
             Self::ObjectVanished => "OBJECT_VANISHED",
             Self::CheckpointUnusable => "CHECKPOINT_UNUSABLE",
             Self::SinkClosed => "CANCELLED",
+        }
+    }
+}
+
+impl From<&SecretError> for Reason {
+    fn from(error: &SecretError) -> Self {
+        match error {
+            // Of one kind: who may not read a secret is not told whether there is one.
+            SecretError::PolicyDenied { .. }
+            | SecretError::UnknownStore { .. }
+            | SecretError::NotFound { .. }
+            | SecretError::KeyMissing { .. }
+            | SecretError::Denied { .. } => Self::SecretUnavailable,
+            SecretError::Empty { .. }
+            | SecretError::TooLarge { .. }
+            | SecretError::NotText { .. }
+            | SecretError::Unusable { .. } => Self::SecretMalformed,
+            SecretError::Sealed { .. } | SecretError::Throttled { .. } | SecretError::Unreachable { .. } => {
+                Self::SecretStoreUnreachable
+            }
         }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! Agent::run ── owns ──▶ session (one task, one session after the other)
 //!             ├─ owns ──▶ runs (a task each, at most `slots`)
+//!             ├─ owns ──▶ preflights of the secrets of definitions (a task each)
 //!             └─ owns ──▶ connection tests (a task each, at most two)
 //! ```
 //!
@@ -10,6 +11,7 @@
 //! to the control plane waits in an outbox until the session takes it: session and agent can never wait for each other.
 
 mod connection_tests;
+mod preflights;
 mod supervisor;
 
 use std::sync::Arc;
@@ -114,6 +116,7 @@ impl Agent {
                 event = events.recv() => Input::Session(event),
                 Some(ended) = supervisor.runs.join_next_with_id() => Input::Ended(ended),
                 Some(tested) = supervisor.tests.running.join_next_with_id() => Input::Tested(tested),
+                Some(checked) = supervisor.preflights.running.join_next_with_id() => Input::Checked(checked),
                 Some((run_id, notice)) = notices.recv() => Input::Noticed(run_id, notice),
                 permit = commands.reserve(), if !supervisor.outbox.is_empty() => Input::Room(permit.ok()),
                 ended = tasks.join_next() => Input::SessionGone(ended.and_then(Result::err)),
@@ -126,6 +129,7 @@ impl Agent {
                 Input::SessionGone(error) => return Err(AgentError::SessionTask(error)),
                 Input::Ended(ended) => supervisor.on_ended(ended),
                 Input::Tested(tested) => supervisor.on_tested(tested),
+                Input::Checked(checked) => supervisor.on_preflight(checked),
                 Input::Noticed(run_id, notice) => supervisor.on_notice(&run_id, notice),
                 Input::Room(permit) => {
                     if let (Some(permit), Some(command)) = (permit, supervisor.outbox.pop_front()) {
@@ -146,6 +150,7 @@ enum Input<'a> {
     SessionGone(Option<tokio::task::JoinError>),
     Ended(supervisor::RunJoined),
     Tested(connection_tests::TestJoined),
+    Checked(preflights::PreflightJoined),
     Noticed(RunId, Notice),
     Room(Option<mpsc::Permit<'a, Command>>),
     Tick,

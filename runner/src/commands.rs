@@ -6,6 +6,7 @@ mod config_schema;
 mod extract;
 mod policy;
 mod run;
+mod secrets;
 mod terminal;
 mod test_connection;
 
@@ -44,6 +45,9 @@ enum Command {
     /// About the local policy: which secret may go where.
     #[command(subcommand)]
     Policy(policy::Command),
+    /// About the secrets that pipelines refer to.
+    #[command(subcommand)]
+    Secrets(secrets::Command),
     /// About the configuration file.
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -87,6 +91,7 @@ fn perform(command: Command, terminal: &Terminal) -> Result<ExitCode, CommandErr
         Command::Run { config } => run::run(&config, &environment, terminal).map(|()| ExitCode::SUCCESS),
         Command::Extract(arguments) => extract::run(&arguments, &environment, terminal),
         Command::TestConnection(arguments) => test_connection::run(&arguments, &environment, terminal),
+        Command::Secrets(command) => secrets::run(command, &environment, terminal),
         Command::Policy(command) => policy::run(&command, &environment, terminal),
         Command::Config(ConfigCommand::Schema { config, json }) => {
             config_schema::run(config.as_deref(), json, &environment, terminal).map(|()| ExitCode::SUCCESS)

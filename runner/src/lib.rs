@@ -6,6 +6,7 @@
 //! lease     which runs are this agent's, and until when                   pure; stops a run before its lease is over
 //!    ▼
 //! plan      definition ─▶ Source, without I/O                             refuses what cannot be run
+//! preflight whether the secrets of a plan can be read now                 told with the answer to the definition
 //!    ▼
 //! run       open, extract, commit                                         source and upload, one task
 //!    ▼
@@ -27,6 +28,7 @@ mod event;
 mod hardening;
 mod lease;
 mod plan;
+mod preflight;
 mod retry;
 mod run;
 mod session;

@@ -15,6 +15,7 @@
 //! The generated types of the wire stop at `driver`.
 
 mod connect;
+mod diagnose;
 mod driver;
 mod machine;
 mod refusal;
@@ -36,6 +37,7 @@ use crate::retry::Backoff;
 use crate::telemetry::Chain;
 
 pub(crate) use connect::Link;
+pub(crate) use diagnose::definitions;
 pub(crate) use machine::SessionError;
 pub(crate) use refusal::{Refusal, refusal_of};
 

@@ -123,7 +123,7 @@ mod tests {
             #[cfg(feature = "vault")]
             (
                 "vault:kv",
-                "`vault` takes nothing behind it; write vault, and the rest into VAULT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE and VAULT_CACERT",
+                "`vault` takes nothing behind it; write vault, and the rest into VAULT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE, VAULT_CACERT, VAULT_CLIENT_CERT and VAULT_CLIENT_KEY",
             ),
         ] {
             assert_eq!(open_store(text).unwrap_err().to_string(), problem);

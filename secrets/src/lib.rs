@@ -43,7 +43,7 @@ pub use policy::{
 };
 pub use redact::Redactor;
 pub use reference::{MalformedReference, SecretPath, SecretRef};
-pub use resolver::{BoundSecret, NotPermitted, Reads, Resolver};
+pub use resolver::{BoundSecret, NotPermitted, Readable, Reads, Resolver};
 pub use stores::{Read, ReadError, SecretStore, Stores};
 pub use value::SecretValue;
 #[cfg(feature = "vault")]

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::policy::{Decision, HostPattern, Policy, Purpose, Request, Use};
-use crate::{Redactor, SecretError, SecretRef, SecretValue, Stores};
+use crate::{Read, Redactor, SecretError, SecretRef, SecretValue, Stores};
 
 /// The stores, and what may be read from them for one pipeline.
 #[derive(Debug, Clone)]
@@ -73,10 +73,30 @@ impl Resolver {
         self.begin().read(reference, purpose).await
     }
 
+    /// Whether a secret can be read for a purpose now. Its value is dropped at once.
+    ///
+    /// # Errors
+    /// As [`Resolver::read`].
+    pub async fn check(&self, reference: &SecretRef, purpose: &Purpose) -> Result<Readable, SecretError> {
+        self.permit(&self.request(reference, purpose))?;
+        let Read { value, version } = self.stores.read_with_version(reference).await?;
+        Ok(Readable { version, is_short: value.expose().len() < Redactor::SHORTEST })
+    }
+
     /// Begins the reads of one login, in which a reference that occurs twice is read once.
     #[must_use]
     pub fn begin(&self) -> Reads<'_> {
         Reads { resolver: self, seen: BTreeMap::new() }
+    }
+
+    fn permit(&self, request: &Request<'_>) -> Result<(), SecretError> {
+        match self.policy.decide(request) {
+            Decision::Allowed { .. } => Ok(()),
+            Decision::Denied(denial) => {
+                let (reference, store) = (request.reference.clone(), request.store.to_owned());
+                Err(SecretError::PolicyDenied { reference, store, why: denial.to_string() })
+            }
+        }
     }
 
     fn request<'a>(&'a self, reference: &'a SecretRef, purpose: &'a Purpose) -> Request<'a> {
@@ -84,6 +104,15 @@ impl Resolver {
         let is_default_store = self.stores.default_store() == Some(store);
         Request { reference, store, is_default_store, purpose, pipeline: self.pipeline() }
     }
+}
+
+/// What is known of a secret that can be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Readable {
+    /// Which version it is, for people, where the store knows one.
+    pub version: Option<String>,
+    /// Whether it has fewer bytes than a [`Redactor`] looks for.
+    pub is_short: bool,
 }
 
 /// The reads of one login. Dropped with it: it holds the values.
@@ -100,12 +129,8 @@ impl Reads<'_> {
     /// As [`Resolver::read`].
     pub async fn read(&mut self, reference: &SecretRef, purpose: &Purpose) -> Result<BoundSecret, SecretError> {
         let request = self.resolver.request(reference, purpose);
-        let policy = self.resolver.policy();
-        if let Decision::Denied(denial) = policy.decide(&request) {
-            let (reference, store) = (reference.clone(), request.store.to_owned());
-            return Err(SecretError::PolicyDenied { reference, store, why: denial.to_string() });
-        }
-        let permits = policy.hosts(&request, &[purpose.usage]);
+        self.resolver.permit(&request)?;
+        let permits = self.resolver.policy().hosts(&request, &[purpose.usage]);
         let inherits = self.resolver.session_hosts(reference, purpose);
         let value = match self.seen.get(reference) {
             Some(value) => Arc::clone(value),

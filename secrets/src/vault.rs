@@ -76,7 +76,7 @@ pub(crate) const KIND: crate::kind::Kind = crate::kind::Kind {
     open: |argument| {
         if argument.is_some() {
             return Err("takes nothing behind it; \
-                        write vault, and the rest into VAULT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE and VAULT_CACERT"
+                        write vault, and the rest into VAULT_ADDR, VAULT_TOKEN, VAULT_NAMESPACE, VAULT_CACERT, VAULT_CLIENT_CERT and VAULT_CLIENT_KEY"
                 .to_owned());
         }
         #[expect(

@@ -14,6 +14,7 @@ use tracing::{Instrument as _, error, info, warn};
 
 use super::Agent;
 use super::connection_tests::{ConnectionTests, TestJoined};
+use super::preflights::{PreflightJoined, Preflights};
 use crate::event::{AgentEvent, RunProgress};
 use crate::lease::{Leases, Lost};
 use crate::plan::{Connectors, Plan};
@@ -40,6 +41,7 @@ pub(super) struct Supervisor {
     running: BTreeMap<RunId, Running>,
     pub(super) runs: JoinSet<Option<Ended>>,
     pub(super) tests: ConnectionTests,
+    pub(super) preflights: Preflights,
     /// What is to be said to the control plane.
     pub(super) outbox: VecDeque<Command>,
     held: watch::Sender<Vec<Held>>,
@@ -90,6 +92,7 @@ impl Supervisor {
             definitions: BTreeMap::new(),
             running: BTreeMap::new(),
             runs: JoinSet::new(),
+            preflights: Preflights::default(),
             outbox: VecDeque::new(),
             held,
             link,
@@ -154,6 +157,7 @@ impl Supervisor {
             }
             Event::Ended { problem } => {
                 self.tests.abandon();
+                self.preflights.abandon();
                 self.tell(AgentEvent::Disconnected { problem });
             }
         }
@@ -168,6 +172,11 @@ impl Supervisor {
 
     pub(super) fn on_tested(&mut self, joined: TestJoined) {
         let answer = self.tests.ended(joined);
+        self.outbox.extend(answer);
+    }
+
+    pub(super) fn on_preflight(&mut self, joined: PreflightJoined) {
+        let answer = self.preflights.ended(joined);
         self.outbox.extend(answer);
     }
 
@@ -226,12 +235,13 @@ impl Supervisor {
 
     fn on_definition(&mut self, definition: Definition) {
         let Definition { pipeline, version, workflow_json } = definition;
-        let planned = self.connectors.plan_json(&workflow_json);
-        let (plan, verdict) = match planned {
+        let plan = match self.connectors.plan_json(&workflow_json) {
             Ok(plan) => {
                 info!(%pipeline, version, "definition accepted");
                 self.tell(AgentEvent::DefinitionAccepted { pipeline: pipeline.clone(), version });
-                (Some(Arc::new(plan)), Verdict::Accepted { unreadable: Vec::new() })
+                let plan = Arc::new(plan);
+                self.preflights.begin(pipeline.clone(), version, Arc::clone(&plan), self.resolver(&pipeline));
+                Some(plan)
             }
             Err(error) => {
                 warn!(%pipeline, version, reason = %error.reason, %error, "definition rejected");
@@ -243,11 +253,17 @@ impl Supervisor {
                     detail: detail.clone(),
                 };
                 self.tell(rejected);
-                (None, Verdict::Refused(reason, detail))
+                let verdict = Verdict::Refused(reason, detail);
+                self.outbox.push_back(Command::Answer { pipeline: pipeline.clone(), version, verdict });
+                None
             }
         };
-        self.definitions.insert(pipeline.clone(), Planned { version, plan });
-        self.outbox.push_back(Command::Answer { pipeline, version, verdict });
+        self.definitions.insert(pipeline, Planned { version, plan });
+    }
+
+    /// What may be read for a pipeline.
+    fn resolver(&self, pipeline: &str) -> Resolver {
+        Resolver::new(Arc::clone(&self.secrets), Arc::clone(&self.policy), Some(pipeline.to_owned()))
     }
 
     fn on_grant(&mut self, grant: Grant) {
@@ -269,11 +285,7 @@ impl Supervisor {
         let (noticed, notice_of) = (self.noticed.clone(), run_id.clone());
         let run = Run {
             source: Arc::clone(&plan.source),
-            secrets: Arc::new(Resolver::new(
-                Arc::clone(&self.secrets),
-                Arc::clone(&self.policy),
-                Some(grant.pipeline.clone()),
-            )),
+            secrets: Arc::new(self.resolver(&grant.pipeline)),
             target: Target {
                 token: grant.token.clone(),
                 start_timeout: grant.start_timeout,

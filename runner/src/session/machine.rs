@@ -127,6 +127,10 @@ pub(crate) enum SessionError {
     Closed,
     #[error("the agent is gone")]
     AgentGone,
+    #[error("the control plane does not know diagnostic sessions; check single files with `-c WORKFLOW`")]
+    NoDiagnostics,
+    #[error("the control plane did not send all definitions within a minute")]
+    NotAllSent,
 }
 
 fn violation<T>(what: impl Into<String>) -> Result<T, SessionError> {

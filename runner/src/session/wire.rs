@@ -153,6 +153,16 @@ pub(super) fn hello(instance_id: [u8; 16], sources: &[String], held: Vec<Held>) 
     }))
 }
 
+/// The `Hello` of a session that only looks.
+pub(super) fn hello_to_look(instance_id: [u8; 16], sources: &[String]) -> v1::SessionRequest {
+    let mut request = hello(instance_id, sources, Vec::new());
+    if let Some(Request::Hello(hello)) = &mut request.message {
+        hello.diagnostic = true;
+        hello.capabilities = vec![DIAGNOSTIC.to_owned()];
+    }
+    request
+}
+
 /// A message of an open session. Every sentence in it goes through [`sentence`]; the rest are ids that the control plane
 /// gave, numbers and names of our own.
 pub(super) fn said(say: Say, redactor: &Redactor) -> Option<v1::SessionRequest> {

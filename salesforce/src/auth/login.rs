@@ -334,22 +334,7 @@ fn not_permitted(refused: NotPermitted) -> SourceError {
 
 /// The error of a secret that cannot be read. Its text travels; its cause stays in the local log.
 fn unreadable(field: &str, error: SecretError) -> SourceError {
-    let reason = match &error {
-        // Of one kind: who may not read a secret is not told whether there is one.
-        SecretError::PolicyDenied { .. }
-        | SecretError::UnknownStore { .. }
-        | SecretError::NotFound { .. }
-        | SecretError::KeyMissing { .. }
-        | SecretError::Denied { .. } => Reason::SecretUnavailable,
-        SecretError::Empty { .. }
-        | SecretError::TooLarge { .. }
-        | SecretError::NotText { .. }
-        | SecretError::Unusable { .. } => Reason::SecretMalformed,
-        SecretError::Sealed { .. } | SecretError::Throttled { .. } | SecretError::Unreachable { .. } => {
-            Reason::SecretStoreUnreachable
-        }
-    };
-    SourceError::caused(reason, format!("{field}: {}", error.public_text()), error)
+    SourceError::caused((&error).into(), format!("{field}: {}", error.public_text()), error)
 }
 
 fn malformed(field: &str, reference: &SecretRef, problem: &str) -> SourceError {

@@ -21,16 +21,16 @@ use crate::telemetry;
 pub(in crate::commands) struct WorkflowArguments {
     /// The workflow file, YAML or JSON, as for `metadata ingest -c`.
     #[arg(short = 'c', value_name = "WORKFLOW")]
-    workflow: PathBuf,
-    /// The store that `secret:/path` means: `file:DIR`, `env` or `env:PREFIX`.
+    pub(in crate::commands) workflow: PathBuf,
+    /// The store that `secret:/path` means: `file:DIR`, `env[:PREFIX]`, `vault`, `aws` or `kubernetes`.
     #[arg(long, value_name = "STORE")]
-    secrets: Option<String>,
+    pub(in crate::commands) secrets: Option<String>,
     /// Accept credentials that stand in the file itself.
     #[arg(long)]
-    allow_literal_secrets: bool,
+    pub(in crate::commands) allow_literal_secrets: bool,
     /// The agent's configuration, for its stores and its Salesforce hosts.
     #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    pub(in crate::commands) config: Option<PathBuf>,
 }
 
 /// A workflow that can be run here and now.
