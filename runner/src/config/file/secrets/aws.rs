@@ -14,7 +14,6 @@ use super::Opened;
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[cfg_attr(not(feature = "aws"), expect(dead_code, reason = "the keys are known also where they are refused"))]
 pub(super) struct AwsFile {
     /// The region; that of the environment, the profile or the instance when absent.
     region: Option<String>,
@@ -49,7 +48,7 @@ impl AwsFile {
     }
 
     #[cfg(not(feature = "aws"))]
-    #[expect(clippy::needless_pass_by_value, clippy::unused_self, reason = "as where the feature is")]
+    #[expect(clippy::unused_self, reason = "as where the feature is")]
     pub(super) fn open(self, path: &str, _directory: &Path) -> Opened {
         Err(ConfigError::field(path, "was left out of this build of hybrid-runner (feature `aws`)"))
     }

@@ -14,7 +14,6 @@ use super::Opened;
 
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
-#[cfg_attr(not(feature = "kubernetes"), expect(dead_code, reason = "the keys are known also where they are refused"))]
 pub(super) struct KubernetesStoreFile {
     /// `https://host:port` of the API server; that of the pod's cluster when absent.
     address: Option<String>,
@@ -41,7 +40,7 @@ impl KubernetesStoreFile {
     }
 
     #[cfg(not(feature = "kubernetes"))]
-    #[expect(clippy::needless_pass_by_value, clippy::unused_self, reason = "as where the feature is")]
+    #[expect(clippy::unused_self, reason = "as where the feature is")]
     pub(super) fn open(self, path: &str, _directory: &Path) -> Opened {
         Err(ConfigError::field(path, "was left out of this build of hybrid-runner (feature `kubernetes`)"))
     }
