@@ -119,18 +119,23 @@ impl Attack {
         SalesforceSource::plan(&Workflow::from_value(workflow).unwrap(), &self.local())
     }
 
-    pub(crate) fn store(&self) -> MemoryStore {
+    /// Every secret there is, by its path.
+    pub(crate) fn values(&self) -> [(&'static str, String); 4] {
         let own = self.org.credentials();
-        MemoryStore::default()
-            .with("/sf/password", SecretValue::new(own.password))
-            .with("/sf/token", SecretValue::new(own.security_token))
-            .with("/sf/secret", SecretValue::new(own.consumer_secret))
-            .with("/sf/ca", SecretValue::new(self.authority.pem()))
+        [
+            ("/sf/password", own.password),
+            ("/sf/token", own.security_token),
+            ("/sf/secret", own.consumer_secret),
+            ("/sf/ca", self.authority.pem()),
+        ]
     }
 
     pub(crate) async fn run(&self, source: &SalesforceSource) -> Result<Report, SourceError> {
         let policy = self.policy.clone().unwrap_or_else(|| self.local().policy());
-        let stores = Arc::new(Stores::default().with("memory", self.store()));
+        let values = self.values().into_iter();
+        let store =
+            values.fold(MemoryStore::default(), |store, (path, value)| store.with(path, SecretValue::new(value)));
+        let stores = Arc::new(Stores::default().with("memory", store));
         let extraction = Extraction {
             secrets: Arc::new(Resolver::new(stores, Arc::new(policy), None)),
             start: None,

@@ -1,47 +1,43 @@
 //! What `Source::secrets` says is what a login reads.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
-use async_trait::async_trait;
-use hybrid_runner_connector::{Source as _, StepOutcome};
-use hybrid_runner_secrets::{MemoryStore, Read, ReadError, Resolver, SecretPath, SecretStore, Stores};
+use hybrid_runner_connector::{Reason, Source as _, Step, StepOutcome};
+use hybrid_runner_salesforce::SalesforceSource;
+use hybrid_runner_secrets::{MemoryStore, Resolver, SecretValue, Stores};
 
 use crate::attack::{Attack, LOGINS};
 use crate::evil::{Evil, Reply};
 
-/// Keeps what it is asked for.
-#[derive(Debug)]
-struct Asked {
-    asked: Arc<Mutex<Vec<String>>>,
-    store: MemoryStore,
-}
-
-#[async_trait]
-impl SecretStore for Asked {
-    async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
-        self.asked.lock().unwrap().push(path.to_string());
-        self.store.read(path).await
-    }
+/// Tests the connection with these of the secrets only.
+async fn test_with(attack: &Attack, source: &SalesforceSource, paths: &[String]) -> Vec<Step> {
+    let given = attack.values().into_iter().filter(|(path, _)| paths.contains(&(*path).to_owned()));
+    let store = given.fold(MemoryStore::default(), |store, (path, value)| store.with(path, SecretValue::new(value)));
+    let stores = Arc::new(Stores::default().with("memory", store));
+    let resolver = Resolver::new(stores, Arc::new(attack.local().policy()), None);
+    source.test_connection(Arc::new(resolver)).await
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_reads_each_secret_that_the_source_names_in_that_order_and_no_other() {
+async fn a_login_reads_each_secret_that_the_source_names_and_no_other() {
     for kind in LOGINS {
         let mut attack = Attack::new().await;
         let front = Evil::before(&attack.authority, &attack.org, |_| Reply::Relayed).await;
         attack.listed = vec![front.port()];
         let source = attack.plan("localhost", kind).unwrap();
-        let asked = Arc::default();
-        let stores = Stores::default().with("asked", Asked { asked: Arc::clone(&asked), store: attack.store() });
-        let resolver = Resolver::new(Arc::new(stores), Arc::new(attack.local().policy()), None);
-        let steps = source.test_connection(Arc::new(resolver)).await;
-        assert_eq!(steps[0].outcome, StepOutcome::Passed, "{steps:?}");
         let secrets = source.secrets();
-        let named: Vec<String> = secrets.iter().map(|secret| secret.reference.path().to_string()).collect();
-        assert_eq!(*asked.lock().unwrap(), named);
-        assert!(named.len() >= 2, "{named:?}");
-        for secret in secrets {
-            assert_eq!((secret.purpose.host.as_str(), secret.purpose.port), ("localhost", front.port()));
+        let paths: Vec<String> = secrets.iter().map(|secret| secret.reference.path().to_string()).collect();
+        assert!(paths.len() >= 2 && paths.len() < attack.values().len(), "{paths:?}");
+        for missing in &secrets {
+            let path = missing.reference.path().to_string();
+            let others: Vec<_> = paths.iter().filter(|other| **other != path).cloned().collect();
+            let steps = test_with(&attack, &source, &others).await;
+            assert_eq!(steps[1].outcome, StepOutcome::Failed(Reason::SecretUnavailable), "{steps:?}");
+            assert!(steps[1].message.starts_with(&format!("{}: secret secret:{path} ", missing.field)), "{steps:?}");
+            assert_eq!((missing.purpose.host.as_str(), missing.purpose.port), ("localhost", front.port()));
         }
+        assert_eq!(front.connections(), 0, "secrets are read before anything is sent");
+        let steps = test_with(&attack, &source, &paths).await;
+        assert_eq!(steps[0].outcome, StepOutcome::Passed, "{steps:?}");
     }
 }
