@@ -46,7 +46,9 @@ fn planted(sessions: &[String]) -> Planted {
         ("consumer secret", CONSUMER_SECRET),
         ("bearer token", TOKEN),
     ];
-    Planted::new(fixed.into_iter().chain(sessions.iter().map(|session| ("session", session.as_str()))))
+    // Before `!` stands the org's id, which is in each object's identity.
+    let own = sessions.iter().filter_map(|session| session.split_once('!')).map(|(_, own)| ("session", own));
+    Planted::new(fixed.into_iter().chain(own))
 }
 
 /// A world whose agent is the program, behind a tap.
@@ -97,7 +99,9 @@ salesforce: {{use_system_proxy: false, hosts: [{{host: localhost, port: {org}, c
         assert!(agent.terminate().await.success());
         let planted = planted(&sessions);
         let heard = tap.heard();
-        assert!(!Planted::new([("user", "integration@example.com")]).found_in(&heard).is_empty(), "the tap hears");
+        for (side, said) in [("the control plane", "salesforceDomain"), ("the agent", "hybrid-runner/")] {
+            assert!(!Planted::new([(side, said)]).found_in(&heard).is_empty(), "the tap hears {side}");
+        }
         planted.absent_from("the connection to the control plane", &heard);
         assert!(planted.absent_below(dir.path(), &["secrets"]) >= 4);
         assert!(planted.absent_below(world.dir.path(), &[]) >= 7);
