@@ -42,7 +42,7 @@ pub(crate) use stream::Stream;
 /// How long a connection may take to be made, TLS included: ten round trips of the slowest satellite link.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a call may take, from sending to the last byte. Salesforce counts requests of 20 s and more against a small
+/// How long a call may take unless it is said otherwise, from sending to the last byte. Salesforce counts requests of 20 s and more against a small
 /// limit, so a healthy one ends long before.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -61,6 +61,7 @@ pub(crate) struct Http {
     progress: Arc<Progress>,
     quota: Arc<Quota>,
     room: Arc<Room>,
+    timeout: Duration,
 }
 
 /// One request. Not to be printed: it may hold a credential.
@@ -72,7 +73,6 @@ pub(crate) struct Call<'a> {
     body: Option<Bytes>,
     answers: &'static [u16],
     cap: usize,
-    timeout: Duration,
 }
 
 /// A request on its way, and again as often as the policy says.
@@ -116,7 +116,6 @@ impl<'a> Call<'a> {
             body: None,
             answers: &[200],
             cap: MAX_ANSWER,
-            timeout: CALL_TIMEOUT,
         }
     }
 
@@ -163,20 +162,21 @@ impl<'a> Call<'a> {
 }
 
 impl Http {
-    /// A client for one host.
+    /// A client for one host, whose calls may take so long.
     ///
     /// # Errors
     /// [`CallError::NoClient`]: the connection cannot be made as it is asked for.
     pub(crate) fn new(
         host: Host,
         connection: &Connection<'_>,
+        timeout: Duration,
         progress: Arc<Progress>,
         quota: Arc<Quota>,
     ) -> Result<Self, CallError> {
         let client = client::build(connection)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let room = Room::new(cores.min(MAX_INFLATED));
-        Ok(Self { client, host, progress, quota, room })
+        Ok(Self { client, host, progress, quota, room, timeout })
     }
 
     /// The same client for another host that the same certificates are trusted for.
@@ -209,8 +209,8 @@ impl Http {
         if call.counts() {
             self.quota.admit().map_err(|spent| CallError::Spent { spent })?;
         }
-        let exchange = timeout(call.timeout, self.exchange(call)).await;
-        exchange.map_err(|_elapsed| CallError::Timeout { host: self.host.clone(), after: call.timeout })?
+        let exchange = timeout(self.timeout, self.exchange(call)).await;
+        exchange.map_err(|_elapsed| CallError::Timeout { host: self.host.clone(), after: self.timeout })?
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Received, CallError> {

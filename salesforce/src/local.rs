@@ -1,11 +1,13 @@
 //! What the agent's own configuration says about Salesforce. No definition can widen it.
 
+use std::time::Duration;
+
 use hybrid_runner_connector::{DefinitionError, Reason};
 
 use crate::auth::LoginGuard;
 use crate::config::{Auth, CONNECTION, Config};
 use crate::host::HostPolicy;
-use crate::http::Proxy;
+use crate::http::{CALL_TIMEOUT, Proxy};
 
 /// What is local about Salesforce. Clones share the guard of their logins: a process has one of these.
 #[derive(Debug, Clone)]
@@ -21,6 +23,8 @@ pub struct LocalConfig {
     pub definitions_are_local: bool,
     /// Rejected logins of this process.
     pub logins: LoginGuard,
+    /// How long a call may take, from sending to the last byte.
+    pub call_timeout: Duration,
 }
 
 impl Default for LocalConfig {
@@ -31,6 +35,7 @@ impl Default for LocalConfig {
             proxy: None,
             definitions_are_local: false,
             logins: LoginGuard::default(),
+            call_timeout: CALL_TIMEOUT,
         }
     }
 }

@@ -206,7 +206,9 @@ impl Login<'_> {
             None if self.local.use_system_proxy => Via::System,
             None => Via::Direct,
         };
-        Http::new(host.clone(), &Connection { trust, identity, via }, Arc::clone(self.progress), Arc::clone(self.quota))
+        let connection = Connection { trust, identity, via };
+        let (progress, quota) = (Arc::clone(self.progress), Arc::clone(self.quota));
+        Http::new(host.clone(), &connection, self.local.call_timeout, progress, quota)
             .map_err(CallError::into_source_error)
     }
 
