@@ -272,7 +272,8 @@ mod tests {
     #[test]
     fn parts_are_the_same_however_they_come() {
         let text = r#""Zürich 😀 \" } \"referenceId\" \\""#;
-        let part = |number| format!(r#"{{"body":{{"a":[{text},{{"referenceId":{text}}}]}},"referenceId":"o{number}"}}"#);
+        let part =
+            |number| format!(r#"{{"body":{{"a":[{text},{{"referenceId":{text}}}]}},"referenceId":"o{number}"}}"#);
         // The last key comes first here.
         let odd = format!(r#"{{"referenceId":"o2", "n":-12.5e3,"body":[[],{{}},{text}]}}"#);
         let answer = format!(
@@ -295,7 +296,8 @@ mod tests {
         let part = format!(r#"{{"body":"{}","referenceId":"o0"}}"#, "x".repeat(300_000));
         let answer = |part: &str| format!(r#"{{"compositeResponse":[{part},{part},{part}]}}"#);
         assert_eq!(read(answer(&part).as_bytes(), STEP).unwrap().1, 3);
-        let hostile = format!(r#"{{"body":{{{}"z":1}},"referenceId":"o0"}}"#, r#""referenceId":{"a":1},"#.repeat(20_000));
+        let hostile =
+            format!(r#"{{"body":{{{}"z":1}},"referenceId":"o0"}}"#, r#""referenceId":{"a":1},"#.repeat(20_000));
         let (parts, begun) = read(answer(&hostile).as_bytes(), STEP).unwrap();
         assert_eq!(parts.len(), 3);
         assert!(begun <= 60, "{begun}");
@@ -303,7 +305,8 @@ mod tests {
 
     #[test]
     fn what_is_cut_short_or_goes_on_is_refused_at_every_byte() {
-        let answer = r#"{"a":1,"compositeResponse":[{"referenceId":"é","body":7},{"body":{},"referenceId":""}],"z":[2]}"#;
+        let answer =
+            r#"{"a":1,"compositeResponse":[{"referenceId":"é","body":7},{"body":{},"referenceId":""}],"z":[2]}"#;
         for step in [1, 7, 1000] {
             assert!(read(answer.as_bytes(), step).is_ok());
             for length in 0..answer.len() {
@@ -322,7 +325,10 @@ mod tests {
         ] {
             assert_eq!(read(odd.as_bytes(), STEP), Err(problem), "{odd}");
         }
-        assert_eq!(read(b"{\"compositeResponse\":[{\"a\":\"\xff\xff\",\"referenceId\":\"\"}]}", 5), Err("is not UTF-8"));
+        assert_eq!(
+            read(b"{\"compositeResponse\":[{\"a\":\"\xff\xff\",\"referenceId\":\"\"}]}", 5),
+            Err("is not UTF-8")
+        );
     }
 
     proptest! {

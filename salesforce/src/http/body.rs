@@ -181,10 +181,7 @@ mod tests {
     #[test]
     fn an_answer_above_the_cap_is_refused_before_it_is_inflated_whole() {
         let noise: Vec<u8> = (0..200_000).map(|_| fastrand::u8(b'a'..=b'd')).collect();
-        assert!(matches!(
-            inflate(gzip(&noise), Encoding::Gzip, 199_999),
-            Err(BodyError::TooLarge { cap: 199_999 })
-        ));
+        assert!(matches!(inflate(gzip(&noise), Encoding::Gzip, 199_999), Err(BodyError::TooLarge { cap: 199_999 })));
         assert!(inflate(gzip(&noise), Encoding::Gzip, 200_000).is_ok());
     }
 
@@ -192,14 +189,8 @@ mod tests {
     fn a_bomb_goes_off_no_further_than_the_cap() {
         let bomb = gzip(&vec![0; 64 * 1024 * 1024]);
         assert!(bomb.len() < 100_000);
-        assert!(matches!(
-            inflate(bomb.clone(), Encoding::Gzip, MAX_ANSWER),
-            Err(BodyError::TooLarge { .. })
-        ));
-        assert!(matches!(
-            inflate(bomb.clone(), Encoding::Gzip, 1024),
-            Err(BodyError::TooLarge { cap: 1024 })
-        ));
+        assert!(matches!(inflate(bomb.clone(), Encoding::Gzip, MAX_ANSWER), Err(BodyError::TooLarge { .. })));
+        assert!(matches!(inflate(bomb.clone(), Encoding::Gzip, 1024), Err(BodyError::TooLarge { cap: 1024 })));
     }
 
     #[test]
