@@ -136,8 +136,21 @@ impl From<TelemetryError> for CommandError {
     }
 }
 
+/// Threads of the runtime: one a core, but no more than a few. Most of the work is waiting for others, and each thread has
+/// memory of its own, so that the agent of a large machine would be larger.
+const MOST_THREADS: usize = 4;
+
+/// Threads for what blocks: names are looked up, files read. Enough for each connection of a run to look its host up.
+const BLOCKING_THREADS: usize = 16;
+
 fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(|error| CommandError::failed_by(&error))
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(MOST_THREADS))
+        .max_blocking_threads(BLOCKING_THREADS)
+        .enable_all()
+        .build()
+        .map_err(|error| CommandError::failed_by(&error))
 }
 
 #[cfg(test)]

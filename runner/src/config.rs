@@ -58,7 +58,7 @@ pub struct AgentConfig {
 }
 
 impl AgentConfig {
-    /// The most runs at once: each may hold a window of 8 MiB and a stream of the one connection.
+    /// The most runs at once: each may hold a window of 4 MiB and a stream of the one connection.
     pub const MAX_SLOTS: u32 = 4;
 
     /// Which secret may go where.

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use zeroizing_alloc::ZeroAlloc;
 
 /// What is freed is zeroed, so that no secret outlives its use: neither in a core dump nor in memory that is given out
-/// again. Libraries that copy a secret (TLS, HTTP, JSON) do not zero their copies.
+/// again. Libraries that copy a secret (TLS, HTTP, JSON) do not zero their copies themselves.
 #[global_allocator]
 static ALLOCATOR: ZeroAlloc<System> = ZeroAlloc(System);
 

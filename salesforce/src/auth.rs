@@ -23,7 +23,7 @@ use tracing::debug;
 use zeroize::Zeroizing;
 
 use crate::host::Host;
-use crate::http::{Answer, Call, CallError, ErrorCode, Http, Retry};
+use crate::http::{Answer, Attempts, Call, CallError, ErrorCode, Http, Retry};
 
 pub use guard::LoginGuard;
 pub(crate) use login::Login;
@@ -60,13 +60,22 @@ impl Session {
 
     /// Sends a request with the session's credential. It goes to the session's host: there is no way to name another.
     pub(crate) async fn call(&self, call: Call<'_>, retry: &Retry) -> Result<Answer, CallError> {
+        self.http.call(self.authorized(call)?, retry).await
+    }
+
+    /// The same, for an answer that is read piece by piece.
+    pub(crate) fn attempts<'a>(&'a self, call: Call<'a>, retry: &'a Retry) -> Result<Attempts<'a>, CallError> {
+        Ok(self.http.attempts(self.authorized(call)?, retry))
+    }
+
+    fn authorized<'a>(&self, call: Call<'a>) -> Result<Call<'a>, CallError> {
         let token = self.token.expose_to(self.host().name(), self.host().port())?;
         // Zeroed when the request is gone; a session id is good for hours.
         let bearer = Zeroizing::new(format!("Bearer {token}").into_bytes());
         let value = HeaderValue::from_maybe_shared(Bytes::from_owner(bearer)).map_err(|_invalid| {
             CallError::Protocol { host: self.host().clone(), problem: "holds a session id that is no header value" }
         })?;
-        self.http.call(&call.with_authorization(value), retry).await
+        Ok(call.with_authorization(value))
     }
 }
 

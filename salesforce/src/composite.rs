@@ -1,20 +1,19 @@
 //! Describes, up to 25 a call.
 //!
 //! `/composite` answers 200 whatever its parts answer, and counts as one request (research: salesforce_api.md §1.2). An
-//! answer is read in one pass without copying, and each part goes straight through [`Mapper`]: what leaves a batch are
-//! drafts of tables, not answers. A part may carry the stamp of an earlier answer: 304 says that
+//! answer is read part by part while it is inflated, without copying, and each part goes straight through [`Mapper`]: what
+//! leaves a batch are drafts of tables, not answers. A part may carry the stamp of an earlier answer: 304 says that
 //! nothing has changed since (§1.3; the documented `If-Modified-Since`, not the `ETag` that comes along).
 
+mod pieces;
 mod size;
 
 use std::borrow::Cow;
 use std::fmt;
-use std::marker::PhantomData;
 use std::time::Duration;
 
 use bytes::Bytes;
 use hybrid_runner_connector::Reason;
-use serde::de::{SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
@@ -26,6 +25,8 @@ use crate::http::{Call, CallError, Class, ErrorCode, InBrackets, RestError, Retr
 use crate::listing::ListedObject;
 use crate::map::{Draft, Mapper};
 
+use pieces::Pieces;
+pub(crate) use pieces::{Unreadable, first_in};
 pub(crate) use size::BatchSize;
 
 /// The most parts of a call (Salesforce's limit).
@@ -103,34 +104,48 @@ pub(crate) async fn describe(session: &Session, version: ApiVersion, mapper: &Ma
         Ok(body) => body,
         Err(_unwritable) => return Outcome::Failed(malformed(session, "cannot be asked for")),
     };
-    let answer = match session.call(Call::post(&path, "application/json", body), &Retry::READ_SPLITTABLE).await {
-        Ok(answer) => answer,
-        Err(error) if error.class() == Class::Session => return Outcome::Session(error),
-        Err(error) if error.is_size() => return Outcome::Smaller(error),
-        Err(error) => return Outcome::Failed(error),
+    let call = Call::post(&path, "application/json", body);
+    let (read, took) = match exchange(session, call, || Reader::new(mapper, asks), Reader::read).await {
+        Ok(read) => read,
+        Err(Unreadable::Malformed(problem)) => return Outcome::Smaller(malformed(session, problem)),
+        Err(Unreadable::Call(error)) if error.class() == Class::Session => return Outcome::Session(error),
+        Err(Unreadable::Call(error)) if error.is_size() => return Outcome::Smaller(error),
+        Err(Unreadable::Call(error)) => return Outcome::Failed(error),
     };
-    let parts = match parse_describes(&answer.body) {
-        Ok(parts) => parts,
-        Err(problem) => return Outcome::Smaller(malformed(session, problem)),
-    };
-    let mut outcomes = Vec::with_capacity(asks.len());
-    for (index, ask) in asks.iter().enumerate() {
-        let part = parts.iter().find(|part| part.reference_id == reference(index));
-        if let Some(code) = part.and_then(Part::ends_the_run) {
-            let status = CallError::Status {
-                host: session.host().clone(),
-                status: part.map_or(0, |part| part.http_status_code),
-                code,
-                retry_after: None,
-            };
-            let expired = status.class() == Class::Session;
-            return if expired { Outcome::Session(status) } else { Outcome::Failed(status) };
-        }
-        outcomes.push(if is_api_name(&ask.object.name) { read(part, *ask, mapper) } else { unaskable() });
-        // Some milliseconds of work each: let the thread look after its sockets in between.
-        tokio::task::yield_now().await;
+    if let Some((status, code)) = read.end {
+        let error = CallError::Status { host: session.host().clone(), status, code, retry_after: None };
+        let expired = error.class() == Class::Session;
+        return if expired { Outcome::Session(error) } else { Outcome::Failed(error) };
     }
-    Outcome::Objects { outcomes, took: answer.took }
+    Outcome::Objects { outcomes: read.outcomes(), took }
+}
+
+/// Sends a composite call and reads its answer part by part, each with `take` (see [`Pieces::next`]) into what `begin`
+/// makes; returns that, and how long Salesforce took.
+pub(crate) async fn exchange<T>(
+    session: &Session,
+    call: Call<'_>,
+    begin: impl Fn() -> T,
+    take: impl Fn(&mut T, &str) -> serde_json::Result<usize>,
+) -> Result<(T, Duration), Unreadable> {
+    let mut attempts = session.attempts(call, &Retry::READ_SPLITTABLE)?;
+    loop {
+        let received = attempts.answer().await?;
+        let took = received.took;
+        let mut pieces = Pieces::new(received.stream().await?);
+        let mut read = begin();
+        let broken = loop {
+            match pieces.next(|text| take(&mut read, text)) {
+                // Some milliseconds of work each: let the thread look after its sockets in between.
+                Ok(true) => tokio::task::yield_now().await,
+                Ok(false) => return Ok((read, took)),
+                Err(Unreadable::Call(broken)) => break broken,
+                Err(malformed) => return Err(malformed),
+            }
+        };
+        drop(pieces);
+        attempts.failed(broken).await?;
+    }
 }
 
 fn malformed(session: &Session, problem: &'static str) -> CallError {
@@ -267,13 +282,55 @@ impl<B: MayBeError> Part<'_, B> {
     }
 }
 
-/// Takes an answer apart and reads its describes on the way: to find their ends first would be a second look at every
-/// byte. Only where one of them may be too large is each weighed before it is read.
-fn parse_describes(answer: &[u8]) -> Result<Vec<Part<'_, DescribeBody<'_>>>, &'static str> {
-    if answer.len() <= MAX_DESCRIBE {
-        return parse(answer);
+/// What the parts of an answer say about the objects that were asked for.
+struct Reader<'a> {
+    mapper: &'a Mapper,
+    asks: &'a [Ask<'a>],
+    /// By the number of the object: what the first part about it says.
+    said: Vec<Option<ObjectOutcome>>,
+    /// The first part that says that no other can be read either: its status and code.
+    end: Option<(u16, Option<ErrorCode>)>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(mapper: &'a Mapper, asks: &'a [Ask<'a>]) -> Self {
+        Self { mapper, asks, said: asks.iter().map(|_| None).collect(), end: None }
     }
-    Ok(parse(answer)?.into_iter().map(weighed).collect())
+
+    /// Reads the part that a text begins with.
+    fn read(&mut self, text: &str) -> serde_json::Result<usize> {
+        // To look for the body's end first would be a second look at every byte: only one that may be too large is weighed.
+        let (part, length) = if text.len() <= MAX_DESCRIBE {
+            first_in::<Part<'_, DescribeBody<'_>>>(text)?
+        } else {
+            let (part, length) = first_in::<Part<'_>>(text)?;
+            (weighed(part), length)
+        };
+        if let Some(index) = numbered(&part.reference_id, reference)
+            && let Some((ask, said @ None)) = self.asks.get(index).zip(self.said.get_mut(index))
+        {
+            if let Some(code) = part.ends_the_run() {
+                self.end.get_or_insert((part.http_status_code, code));
+            }
+            *said = Some(read(&part, *ask, self.mapper));
+        }
+        Ok(length)
+    }
+
+    fn outcomes(self) -> Vec<ObjectOutcome> {
+        let outcome = |(ask, said): (&Ask<'_>, Option<ObjectOutcome>)| match said {
+            _ if !is_api_name(&ask.object.name) => unaskable(),
+            Some(outcome) => outcome,
+            None => unreadable(&"the answer has no part for it"),
+        };
+        self.asks.iter().zip(self.said).map(outcome).collect()
+    }
+}
+
+/// The number of a part by its name; `None` for another name.
+pub(crate) fn numbered(reference_id: &str, reference: fn(usize) -> String) -> Option<usize> {
+    let number = reference_id.trim_start_matches(|letter: char| letter.is_ascii_alphabetic()).parse().ok()?;
+    (reference(number) == reference_id).then_some(number)
 }
 
 /// A part whose body is read unless it is too large.
@@ -286,62 +343,13 @@ fn weighed(part: Part<'_>) -> Part<'_, DescribeBody<'_>> {
     Part { body, http_headers, http_status_code, reference_id }
 }
 
-/// Takes an answer apart.
-pub(crate) fn parse<'a, B: Deserialize<'a>>(answer: &'a [u8]) -> Result<Vec<Part<'a, B>>, &'static str> {
-    #[derive(Deserialize)]
-    #[serde(bound(deserialize = "'de: 'a, B: Deserialize<'de>"))]
-    struct Envelope<'a, B> {
-        #[serde(rename = "compositeResponse")]
-        parts: Parts<'a, B>,
-    }
-    if answer.trim_ascii_start().starts_with(b"<") {
-        return Err("is HTML, not JSON");
-    }
-    let text = str::from_utf8(answer).map_err(|_invalid| "is not UTF-8")?;
-    match serde_json::from_str::<Envelope<'_, B>>(text) {
-        Ok(envelope) => Ok(envelope.parts.0),
-        Err(error) if error.is_data() => Err("is JSON, but no composite answer"),
-        Err(_syntax) => Err("is not JSON, or was cut short"),
-    }
-}
-
-/// At most [`MAX_PARTS`] parts: an answer of tiny ones would be larger in memory than on the wire.
-struct Parts<'a, B>(Vec<Part<'a, B>>);
-
-impl<'de: 'a, 'a, B: Deserialize<'de>> Deserialize<'de> for Parts<'a, B> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_seq(PartsVisitor(PhantomData)).map(Parts)
-    }
-}
-
-struct PartsVisitor<B>(PhantomData<B>);
-
-impl<'de, B: Deserialize<'de>> Visitor<'de> for PartsVisitor<B> {
-    type Value = Vec<Part<'de, B>>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "at most {MAX_PARTS} parts")
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
-        let mut parts = Vec::with_capacity(MAX_PARTS);
-        while let Some(part) = list.next_element()? {
-            if parts.len() == MAX_PARTS {
-                return Err(serde::de::Error::invalid_length(MAX_PARTS + 1, &self));
-            }
-            parts.push(part);
-        }
-        Ok(parts)
-    }
+/// It may be read when it is asked for again.
+fn unreadable(problem: &dyn fmt::Display) -> ObjectOutcome {
+    ObjectOutcome::Again { failure: ObjectFailure::new(Reason::SourceProtocol, problem), tries: TRIES_UNREADABLE }
 }
 
 /// What a part says about an object.
-fn read(part: Option<&Part<'_, DescribeBody<'_>>>, ask: Ask<'_>, mapper: &Mapper) -> ObjectOutcome {
-    let unreadable = |problem: &dyn fmt::Display| ObjectOutcome::Again {
-        failure: ObjectFailure::new(Reason::SourceProtocol, problem),
-        tries: TRIES_UNREADABLE,
-    };
-    let Some(part) = part else { return unreadable(&"the answer has no part for it") };
+fn read(part: &Part<'_, DescribeBody<'_>>, ask: Ask<'_>, mapper: &Mapper) -> ObjectOutcome {
     match part.http_status_code {
         200 => {}
         304 if ask.stamp.is_some() => return ObjectOutcome::NotModified,
@@ -387,6 +395,17 @@ fn refused(part: &Part<'_, DescribeBody<'_>>) -> ObjectOutcome {
         Class::Passing | Class::PassingAfter(_) => ObjectOutcome::Again { failure, tries: TRIES_PASSING },
         Class::Session | Class::Final => ObjectOutcome::Failed(failure),
     }
+}
+
+#[cfg(test)]
+pub(crate) fn read_all<T>(
+    answer: &[u8],
+    mut read: T,
+    take: impl Fn(&mut T, &str) -> serde_json::Result<usize>,
+) -> Result<T, Unreadable> {
+    let mut pieces = Pieces::new(crate::http::Stream::of(answer));
+    while pieces.next(|text| take(&mut read, text))? {}
+    Ok(read)
 }
 
 #[cfg(test)]

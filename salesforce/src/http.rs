@@ -12,6 +12,7 @@ mod proxy;
 mod resolve;
 mod retry;
 mod room;
+mod stream;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,6 +30,7 @@ use zeroize::Zeroizing;
 use crate::host::Host;
 use crate::quota::Quota;
 
+use body::Inflating;
 pub(crate) use body::MAX_ANSWER;
 pub(crate) use client::{ClientCertificate, Connection, Trust, Via};
 pub(crate) use error::{CallError, Class, ErrorCode, InBrackets, RestError, classify, reason_for};
@@ -38,11 +40,12 @@ pub use resolve::{Lookup, SystemLookup};
 pub(crate) use retry::Retry;
 pub(crate) use room::Body;
 use room::Room;
+pub(crate) use stream::Stream;
 
 /// How long a connection may take to be made, TLS included: ten round trips of the slowest satellite link.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a call may take, from sending to the last byte. Salesforce counts requests of 20 s and more against a small
+/// How long a call may take unless it is said otherwise, from sending to the last byte. Salesforce counts requests of 20 s and more against a small
 /// limit, so a healthy one ends long before.
 pub(crate) const CALL_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -61,6 +64,7 @@ pub(crate) struct Http {
     progress: Arc<Progress>,
     quota: Arc<Quota>,
     room: Arc<Room>,
+    timeout: Duration,
 }
 
 /// One request. Not to be printed: it may hold a credential.
@@ -72,15 +76,34 @@ pub(crate) struct Call<'a> {
     body: Option<Bytes>,
     answers: &'static [u16],
     cap: usize,
-    timeout: Duration,
+}
+
+/// A request on its way, and again as often as the policy says.
+pub(crate) struct Attempts<'a> {
+    http: &'a Http,
+    call: Call<'a>,
+    retry: &'a Retry,
+    failures: u32,
+}
+
+/// What came back, as it came. Not to be printed: it may hold a session.
+pub(crate) struct Received {
+    status: u16,
+    wire: Vec<u8>,
+    encoding: body::Encoding,
+    cap: usize,
+    host: Host,
+    room: Arc<Room>,
+    /// From sending to the last byte.
+    pub(crate) took: Duration,
+    /// When it was sent, by the server's clock: the `Date` header.
+    date: Option<String>,
 }
 
 /// What came back, inflated. Not to be printed: it may hold a session. Drop it before waiting for another one.
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Body,
-    /// From sending to the last byte.
-    pub(crate) took: Duration,
     /// When it was sent, by the server's clock: the `Date` header.
     pub(crate) date: Option<String>,
 }
@@ -96,7 +119,6 @@ impl<'a> Call<'a> {
             body: None,
             answers: &[200],
             cap: MAX_ANSWER,
-            timeout: CALL_TIMEOUT,
         }
     }
 
@@ -143,20 +165,21 @@ impl<'a> Call<'a> {
 }
 
 impl Http {
-    /// A client for one host.
+    /// A client for one host, whose calls may take so long.
     ///
     /// # Errors
     /// [`CallError::NoClient`]: the connection cannot be made as it is asked for.
     pub(crate) fn new(
         host: Host,
         connection: &Connection<'_>,
+        timeout: Duration,
         progress: Arc<Progress>,
         quota: Arc<Quota>,
     ) -> Result<Self, CallError> {
         let client = client::build(connection)?;
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let room = Room::new(cores.min(MAX_INFLATED));
-        Ok(Self { client, host, progress, quota, room })
+        Ok(Self { client, host, progress, quota, room, timeout })
     }
 
     /// The same client for another host that the same certificates are trusted for.
@@ -169,37 +192,28 @@ impl Http {
         &self.host
     }
 
+    /// A request that is not sent yet.
+    pub(crate) fn attempts<'a>(&'a self, call: Call<'a>, retry: &'a Retry) -> Attempts<'a> {
+        Attempts { http: self, call, retry, failures: 0 }
+    }
+
     /// Sends a request, and again as often as the policy says.
-    pub(crate) async fn call(&self, call: &Call<'_>, retry: &Retry) -> Result<Answer, CallError> {
-        let mut failures = 0;
+    pub(crate) async fn call(&self, call: Call<'_>, retry: &Retry) -> Result<Answer, CallError> {
+        let mut attempts = self.attempts(call, retry);
         loop {
-            let error = match self.once(call).await {
+            match attempts.answer().await?.whole().await {
                 Ok(answer) => return Ok(answer),
-                Err(error) => error,
-            };
-            failures += 1;
-            if error.asks_for_less() {
-                self.quota.press();
+                Err(error) => attempts.failed(error).await?,
             }
-            let Some(wait) = retry.wait(failures, &error, fastrand::f64()) else { return Err(error) };
-            debug!(host = %self.host, failures, wait_ms = wait.as_millis(), %error, "request failed, repeated");
-            sleep(wait).await;
         }
     }
 
-    async fn once(&self, call: &Call<'_>) -> Result<Answer, CallError> {
+    async fn once(&self, call: &Call<'_>) -> Result<Received, CallError> {
         if call.counts() {
             self.quota.admit().map_err(|spent| CallError::Spent { spent })?;
         }
-        let sent = Instant::now();
-        let exchange = timeout(call.timeout, self.exchange(call)).await;
-        let received =
-            exchange.map_err(|_elapsed| CallError::Timeout { host: self.host.clone(), after: call.timeout })??;
-        let took = sent.elapsed();
-        let mut place = self.room.enter().await.ok_or(CallError::WrongHost)?;
-        let buffer = std::mem::take(&mut place.buffer);
-        let body = body::inflate(received.wire, received.encoding, call.cap, buffer).map_err(|e| e.at(&self.host))?;
-        Ok(Answer { status: received.status, body: Body::new(body, place), took, date: received.date })
+        let exchange = timeout(self.timeout, self.exchange(call)).await;
+        exchange.map_err(|_elapsed| CallError::Timeout { host: self.host.clone(), after: self.timeout })?
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Received, CallError> {
@@ -217,6 +231,7 @@ impl Http {
             request = request.body(body.clone());
         }
         self.progress.add_request();
+        let sent = Instant::now();
         let mut response = request.send().await.map_err(|error| CallError::sending(&self.host, error))?;
         self.quota.observe(response.headers());
         let status = response.status();
@@ -224,7 +239,16 @@ impl Http {
             let encoding = body::Encoding::of(response.headers());
             let date = response.headers().get(DATE).and_then(|value| value.to_str().ok()).map(str::to_owned);
             let wire = body::read(&mut response, call.cap, &self.progress).await.map_err(|e| e.at(&self.host))?;
-            return Ok(Received { status: status.as_u16(), wire, encoding, date });
+            return Ok(Received {
+                status: status.as_u16(),
+                wire,
+                encoding,
+                cap: call.cap,
+                host: self.host.clone(),
+                room: Arc::clone(&self.room),
+                took: sent.elapsed(),
+                date,
+            });
         }
         Err(self.refusal(status, &mut response).await)
     }
@@ -244,11 +268,48 @@ impl Http {
     }
 }
 
-struct Received {
-    status: u16,
-    wire: Vec<u8>,
-    encoding: body::Encoding,
-    date: Option<String>,
+impl Attempts<'_> {
+    /// Sends it until there is an answer.
+    pub(crate) async fn answer(&mut self) -> Result<Received, CallError> {
+        loop {
+            match self.http.once(&self.call).await {
+                Ok(received) => return Ok(received),
+                Err(error) => self.failed(error).await?,
+            }
+        }
+    }
+
+    /// Waits before it is sent again, or gives the error back that is the last.
+    pub(crate) async fn failed(&mut self, error: CallError) -> Result<(), CallError> {
+        let (host, failures) = (&self.http.host, self.failures + 1);
+        self.failures = failures;
+        if error.asks_for_less() {
+            self.http.quota.press();
+        }
+        let Some(wait) = self.retry.wait(failures, &error, fastrand::f64()) else { return Err(error) };
+        debug!(%host, failures, wait_ms = wait.as_millis(), %error, "request failed, repeated");
+        sleep(wait).await;
+        Ok(())
+    }
+}
+
+impl Received {
+    /// All of it, inflated.
+    async fn whole(self) -> Result<Answer, CallError> {
+        let place = self.room.enter().await.ok_or(CallError::WrongHost)?;
+        let inflated = Inflating::new(self.wire, self.encoding, self.cap).and_then(Inflating::whole);
+        let body = Body::new(inflated.map_err(|error| error.at(&self.host))?, place);
+        Ok(Answer { status: self.status, body, date: self.date })
+    }
+
+    /// The same, inflated as it is read.
+    pub(crate) async fn stream(self) -> Result<Stream, CallError> {
+        let place = self.room.enter().await.ok_or(CallError::WrongHost)?;
+        match Inflating::new(self.wire, self.encoding, self.cap) {
+            Ok(body) => Ok(Stream::new(body, self.host, place)),
+            Err(error) => Err(error.at(&self.host)),
+        }
+    }
 }
 
 /// The seconds of a `Retry-After`. Its other form, a date, would need a clock that agrees with theirs.

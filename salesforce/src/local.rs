@@ -1,6 +1,7 @@
 //! What the agent's own configuration says about Salesforce. No definition can widen it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hybrid_runner_connector::{DefinitionError, Reason};
 use hybrid_runner_secrets::{Binding, HostPattern, Policy, ReferencePattern, Use};
@@ -8,7 +9,7 @@ use hybrid_runner_secrets::{Binding, HostPattern, Policy, ReferencePattern, Use}
 use crate::auth::LoginGuard;
 use crate::config::{Auth, CONNECTION, Config};
 use crate::host::HostPolicy;
-use crate::http::{Lookup, Proxy, SystemLookup};
+use crate::http::{CALL_TIMEOUT, Lookup, Proxy, SystemLookup};
 
 /// What is local about Salesforce. Clones share the guard of their logins: a process has one of these.
 #[derive(Debug, Clone)]
@@ -26,6 +27,8 @@ pub struct LocalConfig {
     pub lookup: Arc<dyn Lookup>,
     /// Rejected logins of this process.
     pub logins: LoginGuard,
+    /// How long a call may take, from sending to the last byte.
+    pub call_timeout: Duration,
 }
 
 impl Default for LocalConfig {
@@ -37,6 +40,7 @@ impl Default for LocalConfig {
             definitions_are_local: false,
             lookup: Arc::new(SystemLookup),
             logins: LoginGuard::default(),
+            call_timeout: CALL_TIMEOUT,
         }
     }
 }

@@ -12,6 +12,8 @@ use std::sync::{Mutex, PoisonError};
 use reqwest::header::HeaderMap;
 use serde::Deserialize;
 
+use crate::config::Options;
+
 /// Where Salesforce says what the org has used.
 const LIMIT_INFO: &str = "sforce-limit-info";
 
@@ -155,16 +157,20 @@ const FIELDS_AN_OBJECT: u64 = 60 + 3;
 const BEFORE: u64 = 2;
 
 /// About how many requests that count a run over so many objects needs.
-pub(crate) fn needed(objects: usize) -> u64 {
-    BEFORE + to_read(objects)
+pub(crate) fn needed(objects: usize, options: &Options) -> u64 {
+    BEFORE + to_read(objects, options)
 }
 
 /// About how many of them read the objects: 25 describes a call; rows of FieldDefinition and EntityDefinition, 2,000 a
-/// query, five queries a call.
-pub(crate) fn to_read(objects: usize) -> u64 {
+/// query, five queries a call. With `fieldOwners`, each of these may bring owners who are asked for in a call of their own;
+/// `recordCounts` are one call.
+pub(crate) fn to_read(objects: usize, options: &Options) -> u64 {
     let objects = u64::try_from(objects).unwrap_or(u64::MAX);
     let queries = objects.saturating_mul(FIELDS_AN_OBJECT).div_ceil(2_000) + objects.div_ceil(2_000);
-    objects.div_ceil(25) + queries.div_ceil(5)
+    let annotations = queries.div_ceil(5);
+    let owners = if options.field_owners { annotations } else { 0 };
+    let counts = u64::from(options.record_counts && objects > 0);
+    objects.div_ceil(25) + annotations + owners + counts
 }
 
 impl State {
@@ -262,9 +268,19 @@ mod tests {
 
     #[test]
     fn what_a_run_needs_grows_with_its_objects() {
-        assert_eq!((needed(0), needed(1), needed(25)), (2, 2 + 1 + 1, 2 + 1 + 1));
+        let plain = &Options::default();
+        assert_eq!([0, 1, 25].map(|objects| needed(objects, plain)), [2, 2 + 1 + 1, 2 + 1 + 1]);
         // 63,000 fields are 32 queries, and one of objects: seven calls.
-        assert_eq!((needed(1_000), to_read(1_000)), (2 + 40 + 7, 40 + 7));
+        assert_eq!((needed(1_000, plain), to_read(1_000, plain)), (2 + 40 + 7, 40 + 7));
+    }
+
+    #[test]
+    fn owners_and_record_counts_have_calls_of_their_own() {
+        let (mut owners, mut counts) = (Options::default(), Options::default());
+        owners.field_owners = true;
+        counts.record_counts = true;
+        assert_eq!([0, 1, 1_000].map(|objects| to_read(objects, &owners)), [0, 1 + 1 + 1, 40 + 7 + 7]);
+        assert_eq!([0, 1, 1_000].map(|objects| to_read(objects, &counts)), [0, 1 + 1 + 1, 40 + 7 + 1]);
     }
 
     #[test]

@@ -115,7 +115,7 @@ impl Source for SalesforceSource {
         let mapper = Mapper::new(naming.clone(), session.host().to_string(), &selection, self.config.tags);
         let context = known::context(&self.config, version, session.identity(), &mapper, &listing, &selection);
         let known = known::of(&extraction, naming, &selection, context, today, options.full_refresh_days);
-        tell_of_quota(&quota, selection.in_scope.len(), sink);
+        tell_of_quota(&quota, quota::to_read(selection.in_scope.len(), options), sink);
         let place = match &extraction.start {
             Some(start) => Place::parse(start, context, selection.in_scope.len())?,
             None => Place::start(context),
@@ -234,8 +234,7 @@ fn tell(listing: &Listing, scope: &Scope, selection: &Selection, sink: &mut dyn 
 }
 
 /// Tells what the run is likely to need from here on, and what is permitted.
-fn tell_of_quota(quota: &Quota, objects: usize, sink: &mut dyn EntitySink) {
-    let needed = quota::to_read(objects);
+fn tell_of_quota(quota: &Quota, needed: u64, sink: &mut dyn EntitySink) {
     match quota.permitted() {
         Some(permitted) if permitted < needed => sink.notice(warning(
             "quota_short",

@@ -273,7 +273,8 @@ impl Login<'_> {
             policy: Arc::clone(self.secrets.policy()),
         };
         let connection = Connection { trust, identity, via, vetting: &vetting };
-        Http::new(host.clone(), &connection, Arc::clone(self.progress), Arc::clone(self.quota))
+        let (progress, quota) = (Arc::clone(self.progress), Arc::clone(self.quota));
+        Http::new(host.clone(), &connection, self.local.call_timeout, progress, quota)
             .map_err(CallError::into_source_error)
     }
 

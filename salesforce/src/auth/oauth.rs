@@ -46,7 +46,7 @@ impl Flow {
         let call = Call::post_secret("/services/oauth2/token", "application/x-www-form-urlencoded", body)
             .answered_by(&[200, 400, 401])
             .at_most(MAX_ANSWER);
-        let answer = http.call(&call, &Retry::LOGIN).await.map_err(CallError::into_source_error)?;
+        let answer = http.call(call, &Retry::LOGIN).await.map_err(CallError::into_source_error)?;
         let json = Zeroizing::new(answer.body.into_bytes());
         if answer.status == 200 {
             parse(&json).ok_or_else(|| not_an_answer(http.host(), "has no access_token and instance_url"))

@@ -78,7 +78,7 @@ pub(super) async fn log_in(http: &Http, version: ApiVersion, body: Zeroizing<Vec
         // A fault comes with 500.
         .answered_by(&[200, 500])
         .at_most(MAX_ANSWER);
-    let answer = http.call(&call, &Retry::LOGIN).await.map_err(CallError::into_source_error)?;
+    let answer = http.call(call, &Retry::LOGIN).await.map_err(CallError::into_source_error)?;
     let xml = Zeroizing::new(answer.body.into_bytes());
     match parse(&xml).map_err(|problem| not_an_answer(http.host(), problem))? {
         Parsed::Granted { password_expired: true, .. } => Err(SourceError::new(

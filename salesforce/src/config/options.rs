@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 
 use hybrid_runner_connector::DefinitionError;
 use hybrid_runner_openmetadata::strict::Object;
+use hybrid_runner_openmetadata::suggest::nearest;
 
 use super::auth::Method;
 use super::{ApiVersion, refused};
@@ -64,7 +65,8 @@ impl Default for Options {
     }
 }
 
-/// Reads `connectionOptions`. Keys that are not ours are the user's own and named as without effect.
+/// Reads `connectionOptions`. Keys that are not ours are the user's own and named as without effect, with the one of ours
+/// that they may be a slip of.
 pub(super) fn read(connection: &mut Object, without_effect: &mut Vec<String>) -> Result<Options, DefinitionError> {
     let given = connection.string_map("connectionOptions").map_err(refused)?.unwrap_or_default();
     let mut options = Options::default();
@@ -72,7 +74,11 @@ pub(super) fn read(connection: &mut Object, without_effect: &mut Vec<String>) ->
         let path = format!("connectionOptions.{key}");
         match options.set(&key, &value) {
             Ok(true) => {}
-            Ok(false) => without_effect.push(connection.path_of(&path)),
+            Ok(false) => {
+                let meant = nearest(&key, &OPTIONS.map(|(key, _)| key));
+                let meant = meant.map_or_else(String::new, |meant| format!(" (did you mean `{meant}`?)"));
+                without_effect.push(connection.path_of(&path) + &meant);
+            }
             Err(detail) => return Err(refused(connection.error(&path, detail))),
         }
     }
@@ -215,9 +221,9 @@ mod tests {
 
     #[test]
     fn an_option_of_somebody_else_is_kept_out_and_named() {
-        let config = given(&json!({"companion": "false", "Objects": "custom"}));
+        let config = given(&json!({"companion": "false", "Objects": "custom", "poolSize": "5"}));
         assert_eq!(config.options, Options::default());
-        let named = ["Objects", "companion"];
+        let named = ["Objects (did you mean `objects`?)", "companion (did you mean `companions`?)", "poolSize"];
         let named = named.map(|key| format!("source.serviceConnection.config.connectionOptions.{key}"));
         assert_eq!(config.without_effect, named);
     }

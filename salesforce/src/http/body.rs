@@ -1,8 +1,8 @@
 //! Reading bodies: counted as on the wire, inflated here, capped on both sides.
 
-use std::io::Read;
+use std::io::{Cursor, Read};
 
-use flate2::read::MultiGzDecoder;
+use flate2::bufread::MultiGzDecoder;
 use hybrid_runner_connector::Progress;
 use reqwest::Response;
 use reqwest::header::{CONTENT_ENCODING, HeaderMap};
@@ -96,21 +96,55 @@ pub(super) async fn read_start(response: &mut Response, progress: &Progress) -> 
     Some(start)
 }
 
-/// The body itself; what has to be inflated is put into `body`, which is empty.
-pub(super) fn inflate(wire: Vec<u8>, encoding: Encoding, cap: usize, mut body: Vec<u8>) -> Result<Vec<u8>, BodyError> {
-    match encoding {
-        Encoding::Identity => return Ok(wire),
-        Encoding::Gzip => {}
-        Encoding::Other => return Err(BodyError::Encoding { problem: "is encoded in another way than gzip" }),
+/// A body, inflated as it is read.
+pub(super) struct Inflating {
+    wire: Wire,
+    cap: usize,
+    /// Bytes until the cap.
+    left: usize,
+}
+
+enum Wire {
+    Identity(Cursor<Vec<u8>>),
+    Gzip(Box<MultiGzDecoder<Cursor<Vec<u8>>>>),
+}
+
+impl Inflating {
+    pub(super) fn new(wire: Vec<u8>, encoding: Encoding, cap: usize) -> Result<Self, BodyError> {
+        let wire = Cursor::new(wire);
+        let wire = match encoding {
+            Encoding::Identity => Wire::Identity(wire),
+            Encoding::Gzip => Wire::Gzip(Box::new(MultiGzDecoder::new(wire))),
+            Encoding::Other => return Err(BodyError::Encoding { problem: "is encoded in another way than gzip" }),
+        };
+        Ok(Self { wire, cap, left: cap })
     }
-    // The cap alone holds bombs off: a limit of the ratio would refuse honest answers that repeat themselves.
-    // Exactly: a buffer that is used again would double each time that an answer is a little larger.
-    body.reserve_exact(expected_length(&wire).min(cap));
-    let limit = u64::try_from(cap).unwrap_or(u64::MAX).saturating_add(1);
-    match MultiGzDecoder::new(wire.as_slice()).take(limit).read_to_end(&mut body) {
-        Ok(_) if body.len() <= cap => Ok(body),
-        Ok(_) => Err(BodyError::TooLarge { cap }),
-        Err(error) => Err(BodyError::Broken { source: error.into() }),
+
+    /// Reads some bytes; none at the end. The cap alone holds bombs off: a limit of the ratio would refuse honest answers
+    /// that repeat themselves.
+    pub(super) fn read(&mut self, into: &mut [u8]) -> Result<usize, BodyError> {
+        let read = match &mut self.wire {
+            Wire::Identity(wire) => wire.read(into),
+            Wire::Gzip(wire) => wire.read(into),
+        };
+        let read = read.map_err(|error| BodyError::Broken { source: error.into() })?;
+        self.left = self.left.checked_sub(read).ok_or(BodyError::TooLarge { cap: self.cap })?;
+        Ok(read)
+    }
+
+    /// Reads all of it.
+    pub(super) fn whole(self) -> Result<Vec<u8>, BodyError> {
+        let gzip = match self.wire {
+            Wire::Identity(wire) => return Ok(wire.into_inner()),
+            Wire::Gzip(gzip) => gzip,
+        };
+        let mut body = Vec::with_capacity(expected_length(gzip.get_ref().get_ref()).min(self.cap));
+        let limit = u64::try_from(self.cap).unwrap_or(u64::MAX).saturating_add(1);
+        match gzip.take(limit).read_to_end(&mut body) {
+            Ok(_) if body.len() <= self.cap => Ok(body),
+            Ok(_) => Err(BodyError::TooLarge { cap: self.cap }),
+            Err(error) => Err(BodyError::Broken { source: error.into() }),
+        }
     }
 }
 
@@ -133,42 +167,37 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    fn inflate(wire: Vec<u8>, encoding: Encoding, cap: usize) -> Result<Vec<u8>, BodyError> {
+        Inflating::new(wire, encoding, cap)?.whole()
+    }
+
     #[test]
     fn an_answer_is_inflated() {
         let text = "describe ".repeat(1000);
-        assert_eq!(inflate(gzip(text.as_bytes()), Encoding::Gzip, MAX_ANSWER, Vec::new()).unwrap(), text.as_bytes());
-        assert_eq!(inflate(b"plain".to_vec(), Encoding::Identity, MAX_ANSWER, Vec::new()).unwrap(), b"plain");
+        assert_eq!(inflate(gzip(text.as_bytes()), Encoding::Gzip, MAX_ANSWER).unwrap(), text.as_bytes());
+        assert_eq!(inflate(b"plain".to_vec(), Encoding::Identity, MAX_ANSWER).unwrap(), b"plain");
     }
 
     #[test]
     fn an_answer_above_the_cap_is_refused_before_it_is_inflated_whole() {
         let noise: Vec<u8> = (0..200_000).map(|_| fastrand::u8(b'a'..=b'd')).collect();
-        assert!(matches!(
-            inflate(gzip(&noise), Encoding::Gzip, 199_999, Vec::new()),
-            Err(BodyError::TooLarge { cap: 199_999 })
-        ));
-        assert!(inflate(gzip(&noise), Encoding::Gzip, 200_000, Vec::new()).is_ok());
+        assert!(matches!(inflate(gzip(&noise), Encoding::Gzip, 199_999), Err(BodyError::TooLarge { cap: 199_999 })));
+        assert!(inflate(gzip(&noise), Encoding::Gzip, 200_000).is_ok());
     }
 
     #[test]
     fn a_bomb_goes_off_no_further_than_the_cap() {
         let bomb = gzip(&vec![0; 64 * 1024 * 1024]);
         assert!(bomb.len() < 100_000);
-        assert!(matches!(
-            inflate(bomb.clone(), Encoding::Gzip, MAX_ANSWER, Vec::new()),
-            Err(BodyError::TooLarge { .. })
-        ));
-        assert!(matches!(
-            inflate(bomb.clone(), Encoding::Gzip, 1024, Vec::new()),
-            Err(BodyError::TooLarge { cap: 1024 })
-        ));
+        assert!(matches!(inflate(bomb.clone(), Encoding::Gzip, MAX_ANSWER), Err(BodyError::TooLarge { .. })));
+        assert!(matches!(inflate(bomb.clone(), Encoding::Gzip, 1024), Err(BodyError::TooLarge { cap: 1024 })));
     }
 
     #[test]
     fn a_truncated_answer_is_broken_at_every_byte() {
         let whole = gzip(b"{\"sobjects\":[]}");
         for length in 0..whole.len() {
-            let cut = inflate(whole[..length].to_vec(), Encoding::Gzip, MAX_ANSWER, Vec::new());
+            let cut = inflate(whole[..length].to_vec(), Encoding::Gzip, MAX_ANSWER);
             assert!(matches!(cut, Err(BodyError::Broken { .. })), "cut to {length} bytes");
         }
     }
@@ -181,6 +210,6 @@ mod tests {
         assert_eq!(of("GZIP"), Encoding::Gzip);
         assert_eq!(of("br"), Encoding::Other);
         assert_eq!(of("gzip, gzip"), Encoding::Other);
-        assert!(inflate(Vec::new(), Encoding::Other, 1, Vec::new()).is_err());
+        assert!(inflate(Vec::new(), Encoding::Other, 1).is_err());
     }
 }

@@ -297,7 +297,7 @@ async fn read_limits(
     let answer = discovery::get(access, &path).await.map_err(Refused::into_source_error)?;
     let usage = Usage::of_limits(&answer.body)
         .ok_or_else(|| SourceError::new(Reason::SourceProtocol, "the answer has no DailyApiRequests"))?;
-    let needed = quota::needed(selection.in_scope.len());
+    let needed = quota::needed(selection.in_scope.len(), &source.config.options);
     let run = source.quota();
     run.learn(usage);
     let permitted = run.permitted().unwrap_or(u64::MAX);

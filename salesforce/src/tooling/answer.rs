@@ -41,52 +41,68 @@ pub(crate) struct FieldsOf {
     pub(super) owners: Vec<(String, String)>,
 }
 
-/// Why an answer says nothing about its questions.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) enum Useless {
-    /// This part says that no other can be read either.
-    Ends {
-        status: u16,
-        code: Option<ErrorCode>,
-    },
-    Malformed(&'static str),
+/// The replies to the questions of a call, as far as its answer was read.
+pub(super) struct Replies<'a> {
+    call: &'a ToolingCall,
+    /// By number.
+    said: Vec<Option<Reply>>,
+    /// The first part that says that no other can be read either: its status and code.
+    pub(super) end: Option<(u16, Option<ErrorCode>)>,
 }
 
-/// Reads the answer to a call: a reply for each question, in order.
-pub(super) fn read(call: &ToolingCall, body: &[u8]) -> Result<Vec<Reply>, Useless> {
-    if let Request::Counts { .. } = call.request {
-        return Ok(vec![counts(body)]);
+impl<'a> Replies<'a> {
+    pub(super) fn new(call: &'a ToolingCall) -> Self {
+        let questions = match &call.request {
+            Request::Tooling(asked) => asked.len(),
+            Request::Owners { .. } => 2,
+            Request::Counts { .. } => 0,
+        };
+        Self { call, said: (0..questions).map(|_| None).collect(), end: None }
     }
-    let parts = composite::parse(body).map_err(Useless::Malformed)?;
-    for part in &parts {
+
+    /// Reads the part that a text begins with, and returns its length.
+    pub(super) fn read(&mut self, text: &str) -> serde_json::Result<usize> {
+        let (part, length) = composite::first_in::<composite::Part<'_>>(text)?;
         if let Some(code) = part.ends_the_run() {
-            return Err(Useless::Ends { status: part.http_status_code, code });
+            self.end.get_or_insert((part.http_status_code, code));
         }
+        let index = composite::numbered(&part.reference_id, reference);
+        if let Some((index, said @ None)) = index.and_then(|index| Some((index, self.said.get_mut(index)?))) {
+            let reply = body_of(&part).and_then(|body| match &self.call.request {
+                Request::Tooling(asked) => asked.get(index).map_or_else(|| Err(nothing()), |asked| reply(asked, body)),
+                Request::Owners { .. } => owners(body),
+                Request::Counts { .. } => Ok(counts(body)),
+            });
+            *said = Some(reply.unwrap_or_else(|reply| reply));
+        }
+        Ok(length)
     }
-    let answer = |index: usize| parts.iter().find(|part| part.reference_id == reference(index));
-    let replies = match &call.request {
-        Request::Tooling(asked) => asked.iter().enumerate().map(|(at, asked)| reply(asked, answer(at))).collect(),
-        Request::Owners { users, groups, .. } => {
-            let asked = [users, groups].into_iter().enumerate().filter(|(_, ids)| !ids.is_empty());
-            asked.map(|(at, _)| body_of(answer(at)).and_then(owners).unwrap_or_else(|reply| reply)).collect()
-        }
-        Request::Counts { .. } => Vec::new(),
-    };
-    Ok(replies)
+
+    /// A reply for each question, in order.
+    pub(super) fn all(self) -> Vec<Reply> {
+        let is_asked = |index: usize| match &self.call.request {
+            Request::Owners { users, groups, .. } => [users, groups].get(index).is_some_and(|ids| !ids.is_empty()),
+            Request::Tooling(_) | Request::Counts { .. } => true,
+        };
+        let asked = self.said.into_iter().enumerate().filter(|(index, _)| is_asked(*index));
+        asked.map(|(_, said)| said.unwrap_or_else(nothing)).collect()
+    }
 }
 
-fn reply(asked: &Part, part: Option<&composite::Part<'_>>) -> Reply {
-    let reply = body_of(part).and_then(|body| match asked.of {
+fn nothing() -> Reply {
+    Reply::Unreadable("the answer has no part for it")
+}
+
+fn reply(asked: &Part, body: &[u8]) -> Result<Reply, Reply> {
+    match asked.of {
         Of::Vocabulary => vocabulary(body),
         Of::Entities => entities(asked, body),
         Of::Fields(_) => fields(asked, body),
-    });
-    reply.unwrap_or_else(|reply| reply)
+    }
 }
 
 /// The body of a part that was answered.
-fn body_of<'a>(part: Option<&composite::Part<'a>>) -> Result<&'a [u8], Reply> {
-    let part = part.ok_or(Reply::Unreadable("the answer has no part for it"))?;
+fn body_of<'a>(part: &composite::Part<'a>) -> Result<&'a [u8], Reply> {
     // A redirect or a "not modified" that was not asked for refuses nothing.
     if part.http_status_code < 400 && part.http_status_code != 200 {
         return Err(Reply::Unreadable("its part of the answer has a status that is none of an answer"));
@@ -319,7 +335,8 @@ fn counted<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<HashMap<
     })
 }
 
-fn counts(body: &[u8]) -> Reply {
+/// Reads the answer to a question for record counts.
+pub(super) fn counts(body: &[u8]) -> Reply {
     match parse_object::<Counted>(body) {
         Ok(Counted { objects: Some(counts) }) => Reply::Counts(counts),
         Ok(_) | Err(_) => Reply::Unreadable("the record counts cannot be read"),
@@ -352,8 +369,12 @@ mod tests {
         format!(r#"{{"compositeResponse":[{part}]}}"#)
     }
 
+    fn read<'a>(call: &'a ToolingCall, answer: &[u8]) -> Result<Replies<'a>, composite::Unreadable> {
+        composite::read_all(answer, Replies::new(call), Replies::read)
+    }
+
     fn only(call: &ToolingCall, status: u16, body: &str) -> Reply {
-        let mut replies = read(call, answer(status, body).as_bytes()).unwrap();
+        let mut replies = read(call, answer(status, body).as_bytes()).unwrap().all();
         assert_eq!(replies.len(), 1);
         replies.remove(0)
     }
@@ -417,12 +438,12 @@ mod tests {
         }
         let refused = only(&fields(), 400, r#"[{"message":"secret","errorCode":"INVALID_TYPE"}]"#);
         assert_eq!(refused, Reply::Refused { status: 400, code: ErrorCode::parse("INVALID_TYPE") });
-        let none = read(&fields(), br#"{"compositeResponse":[]}"#).unwrap();
+        let none = read(&fields(), br#"{"compositeResponse":[]}"#).unwrap().all();
         assert!(matches!(none.as_slice(), [Reply::Unreadable(_)]));
-        assert_eq!(read(&fields(), b"<html>"), Err(Useless::Malformed("is HTML, not JSON")));
+        assert!(matches!(read(&fields(), b"<html>"), Err(composite::Unreadable::Malformed("is HTML, not JSON"))));
         let expired = answer(401, r#"[{"errorCode":"INVALID_SESSION_ID"}]"#);
         let code = ErrorCode::parse("INVALID_SESSION_ID");
-        assert_eq!(read(&fields(), expired.as_bytes()), Err(Useless::Ends { status: 401, code }));
+        assert_eq!(read(&fields(), expired.as_bytes()).unwrap().end, Some((401, code)));
     }
 
     #[test]

@@ -2,9 +2,10 @@
 
 use tokio::time::sleep;
 
-use super::answer::{Reply, Useless, read};
+use super::answer::{Replies, Reply, counts};
 use super::call::ToolingCall;
 use crate::auth::Session;
+use crate::composite::{self, Unreadable};
 use crate::http::{Call, CallError, Class, Retry};
 
 /// What became of a call.
@@ -29,22 +30,28 @@ pub(crate) async fn perform(session: &Session, call: &ToolingCall) -> ToolingOut
     }
     let protocol = |problem| CallError::Protocol { host: session.host().clone(), problem };
     let path = call.path();
-    let request = match call.body() {
-        Ok(Some(body)) => Call::post(&path, "application/json", body),
-        Ok(None) => Call::get(&path),
+    let answered = match call.body() {
+        Ok(Some(body)) => {
+            let request = Call::post(&path, "application/json", body);
+            composite::exchange(session, request, || Replies::new(call), Replies::read).await
+        }
+        // The record counts are the one question that has a request of its own.
+        Ok(None) => {
+            return match session.call(Call::get(&path), &Retry::READ_SPLITTABLE).await {
+                Ok(answer) => ToolingOutcome::Answered(vec![counts(&answer.body)]),
+                Err(error) => outcome_of(error),
+            };
+        }
         Err(_unwritable) => return ToolingOutcome::Failed(protocol("cannot be asked for")),
     };
-    let answer = match session.call(request, &Retry::READ_SPLITTABLE).await {
-        Ok(answer) => answer,
-        Err(error) => return outcome_of(error),
-    };
-    match read(call, &answer.body) {
-        Ok(replies) => ToolingOutcome::Answered(replies),
-        Err(Useless::Malformed(problem)) => ToolingOutcome::Smaller(protocol(problem)),
-        Err(Useless::Ends { status, code }) => {
+    match answered {
+        Ok((Replies { end: Some((status, code)), .. }, _)) => {
             let error = CallError::Status { host: session.host().clone(), status, code, retry_after: None };
             if error.class() == Class::Session { ToolingOutcome::Session(error) } else { ToolingOutcome::Failed(error) }
         }
+        Ok((replies, _)) => ToolingOutcome::Answered(replies.all()),
+        Err(Unreadable::Malformed(problem)) => ToolingOutcome::Smaller(protocol(problem)),
+        Err(Unreadable::Call(error)) => outcome_of(error),
     }
 }
 

@@ -1,6 +1,7 @@
 //! One org, one definition, and what a run of it emits.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hybrid_runner_connector::{
@@ -64,6 +65,8 @@ pub(crate) struct Case {
     pub(crate) start: Option<Checkpoint>,
     pub(crate) full: bool,
     pub(crate) password: String,
+    /// The deadline of each call.
+    pub(crate) call_timeout: Duration,
 }
 
 pub(crate) const PASSWORD: &str = "password: secret:/sf/password\nsecurityToken: secret:/sf/token";
@@ -88,6 +91,7 @@ impl Case {
             baseline: Baseline::default(),
             start: None,
             full: false,
+            call_timeout: LocalConfig::default().call_timeout,
         }
     }
 
@@ -110,7 +114,7 @@ impl Case {
             ca: self.ca.clone().map(String::into_bytes),
         };
         let hosts = HostPolicy::new(vec![host]).unwrap();
-        LocalConfig { hosts, use_system_proxy: false, ..LocalConfig::default() }
+        LocalConfig { hosts, use_system_proxy: false, call_timeout: self.call_timeout, ..LocalConfig::default() }
     }
 
     pub(crate) fn source(&self) -> SalesforceSource {

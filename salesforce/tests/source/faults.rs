@@ -12,8 +12,6 @@
 //! | `w` | is complete with less in its tables, because Salesforce refuses it, and a warning says so |
 //! | `U` `P` `T` `D` `A` `B` | fails: unreachable, protocol, throttled, denied, login, definition |
 //! | `.` | is not run |
-//!
-//! An answer that comes too late is no row: a call waits for a minute.
 
 mod cell;
 mod matrix;
@@ -49,6 +47,7 @@ const ONCE: &str = "
  410           P    P     P        B    r      P         P          i   P       P        r        r      w      P      P      w
  reset         U    U     r        r    r      r         r          .   r       r        .        .      .      r      r      .
  truncated     U    U     r        r    r      r         r          .   r       r        .        .      .      r      r      .
+ late          U    U     r        r    r      r         r          .   r       r        .        .      .      r      r      .
  page          P    P     P        P    r      r         r          r   r       r        r        r      r      r      r      r
  empty         P    P     P        P    r      r         r          r   r       r        r        r      r      r      r      r
  other_json    P    P     P        P    r      r         r          r   r       r        r        r      r      r      r      r
@@ -72,6 +71,7 @@ const ALWAYS: &str = "
  410           P    P     P        B    r      P         i   P       w        w      w      P      P      w
  reset         .    .     U        .    .      U         .   .       .        .      .      U      .      .
  truncated     .    .     .        U    .      .         .   U       .        .      .      .      U      .
+ late          U    .     .        U    .      .         .   .       .        .      .      .      .      .
  page          P    P     P        P    r      P         i   .       .        .      P      P      .      P
  other_json    P    .     P        P    .      .         i   P       .        .      .      P      .      P
  304           .    .     .        .    .      .         .   .       i        .      .      .      .      P

@@ -1,5 +1,7 @@
 //! Faults that are aimed at calls or sub-requests of one kind.
 
+use std::time::Duration;
+
 use super::take;
 use crate::log::Kind;
 
@@ -53,6 +55,8 @@ pub enum Wrong {
     Reset,
     /// The answer to the call ends in the middle.
     Truncated,
+    /// The answer to the call comes so much later.
+    Late(Duration),
     /// Every session that exists is dead from this call on.
     SessionsExpired,
     /// The answer to the composite has its parts in the opposite order.

@@ -45,7 +45,12 @@ pub(super) fn instead(wrong: &Wrong) -> Option<Answer> {
         Wrong::Json(text) => Answer { body: Payload::text(text.as_str()), ..Answer::default() },
         Wrong::Empty => Answer::default(),
         Wrong::NotModified => Answer::default().status(304),
-        Wrong::Reset | Wrong::Truncated | Wrong::SessionsExpired | Wrong::Reversed | Wrong::Missing => return None,
+        Wrong::Reset
+        | Wrong::Truncated
+        | Wrong::Late(_)
+        | Wrong::SessionsExpired
+        | Wrong::Reversed
+        | Wrong::Missing => return None,
     })
 }
 

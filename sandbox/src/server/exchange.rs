@@ -85,6 +85,9 @@ pub(super) async fn answer(world: &World, request: Request<Incoming>) -> Result<
                 }
                 Some(wrong) => {
                     met.truncated |= wrong == Wrong::Truncated;
+                    if let Wrong::Late(by) = &wrong {
+                        sleep(*by).await;
+                    }
                     rest::disturbed::call(world, &call, &wrong)
                 }
                 None => rest::answer(world, &call),

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hybrid_runner_connector::{Baseline, Committed, Entity, Reason, Report, Severity, SourceError};
-use sandbox::Disturbance;
+use hybrid_runner_salesforce::LocalConfig;
+use sandbox::{Disturbance, Wrong};
 
-use super::matrix::{AIMED_AT, Column, PLANTED, wrong};
+use super::matrix::{AIMED_AT, Column, DEADLINE, PLANTED, wrong};
 use crate::case::{Case, Sink, chain};
 
 /// No run takes so long: what is repeated most waits half a minute.
@@ -103,6 +104,8 @@ impl Org {
             let is_second = second == 1;
             self.case.baseline = if is_second { self.before() } else { Baseline::default() };
             let (target, wrong) = (cell.column.target(&self.aimed_at), wrong(&cell.fault).unwrap());
+            let usual = LocalConfig::default().call_timeout;
+            self.case.call_timeout = if matches!(wrong, Wrong::Late(_)) { DEADLINE } else { usual };
             let fault = match often {
                 Often::Once => Disturbance::once(target, wrong),
                 Often::Always => Disturbance::always(target, wrong),

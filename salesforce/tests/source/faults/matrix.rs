@@ -1,9 +1,14 @@
 //! The rows and columns of the matrix.
 
+use std::time::Duration;
+
 use sandbox::{Kind, Target, Wrong};
 
 /// Stands in every body that a fault makes. Nothing of a body is ever shown.
 pub(super) const PLANTED: &str = "planted-in-a-body";
+
+/// The deadline of each call where one is answered behind it: many times what the others take on a busy machine.
+pub(super) const DEADLINE: Duration = Duration::from_secs(4);
 
 /// The place in the listing of the object that parts are aimed at.
 pub(super) const AIMED_AT: usize = 3;
@@ -96,6 +101,7 @@ pub(super) fn wrong(name: &str) -> Result<Wrong, String> {
         "410" => refused(410, "GONE", "The requested API version has been retired."),
         "reset" => Wrong::Reset,
         "truncated" => Wrong::Truncated,
+        "late" => Wrong::Late(2 * DEADLINE),
         "page" => Wrong::Html(page),
         "empty" => Wrong::Empty,
         "other_json" => Wrong::Json(format!(r#"{{"unexpected":"{PLANTED}"}}"#)),
