@@ -90,7 +90,7 @@ fn ids(identity: &str) -> Option<(String, String)> {
 #[cfg(fuzzing)]
 pub(crate) fn fuzz(json: &[u8]) {
     drop(parse(json));
-    drop(ErrorCode::of_body(json));
+    drop(crate::http::ErrorCode::of_body(json));
 }
 
 #[cfg(test)]
