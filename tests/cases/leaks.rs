@@ -63,6 +63,8 @@ struct Tapped {
 
 impl Tapped {
     async fn start(pipeline: String, logs: Logs) -> Self {
+        // Perhaps it is built first, while nothing else happens on this thread.
+        let agent = program("hybrid-runner");
         let world = World::with(Setup { org: Some(org()), pipeline: Some(pipeline), ..Setup::default() }).await;
         let tap = Tap::before(world.port, &world.authority).await;
         let dir = TempDir::new().unwrap();
@@ -81,7 +83,7 @@ salesforce: {{use_system_proxy: false, hosts: [{{host: localhost, port: {org}, c
 "
         );
         write(path, "hybrid-runner.yaml", &config);
-        let mut run = command(&program("hybrid-runner"));
+        let mut run = command(&agent);
         run.args(["run", "--config", "hybrid-runner.yaml"]).current_dir(path).env("HYBRID_RUNNER_LOG__LEVEL", "trace");
         let agent = Running::start(run, &path.join("hybrid-runner.log"));
         Self { world, tap, dir, agent, sessions: Vec::new(), logs }
