@@ -67,6 +67,7 @@ impl From<Refusal> for End {
             Refusal::Fenced { current_fence } => (Reason::Fenced, current_fence),
             Refusal::LeaseExpired { current_fence } => (Reason::LeaseExpired, current_fence),
             Refusal::LeaseRevoked { current_fence } => (Reason::LeaseRevoked, current_fence),
+            Refusal::Cancelled { current_fence } => (Reason::Cancelled, current_fence),
             other => return Self::Problem(other.into()),
         };
         Self::Fenced(v1::Fenced { reason: reason.into(), current_fence })

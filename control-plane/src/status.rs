@@ -71,6 +71,7 @@ impl From<Refusal> for Problem {
             Refusal::Fenced { .. } => Reason::Fenced,
             Refusal::LeaseExpired { .. } => Reason::LeaseExpired,
             Refusal::LeaseRevoked { .. } => Reason::LeaseRevoked,
+            Refusal::Cancelled { .. } => Reason::Cancelled,
             Refusal::OtherAgent => Reason::IdentityDenied,
             Refusal::NotOpen | Refusal::DuplicateName { .. } => Reason::ProtocolViolation,
             Refusal::RecordChanged { .. } => Reason::RecordChanged,

@@ -343,6 +343,12 @@ pub enum Refusal {
         /// The pipeline's fence.
         current_fence: u64,
     },
+    /// An operator ended the run.
+    #[error("the run was cancelled")]
+    Cancelled {
+        /// The pipeline's fence.
+        current_fence: u64,
+    },
     /// Another agent was granted this.
     #[error("the lease was granted to another agent")]
     OtherAgent,

@@ -378,9 +378,9 @@ contract! {
         let run_id = writer.token.run_id;
         store.apply(&writer, &batch(&tables(0..2))).await.unwrap();
         assert_eq!(store.cancel(run_id, now()).await.unwrap(), Some(RunState::Running));
-        let revoked = Refusal::LeaseRevoked { current_fence: 1 };
-        assert_eq!(refusal(store.apply(&writer, &batch(&tables(2..3))).await), revoked);
-        assert_eq!(refusal(store.commit(&writer, &eof(&tables(0..2), &[]), now()).await), revoked);
+        let cancelled = Refusal::Cancelled { current_fence: 1 };
+        assert_eq!(refusal(store.apply(&writer, &batch(&tables(2..3))).await), cancelled);
+        assert_eq!(refusal(store.commit(&writer, &eof(&tables(0..2), &[]), now()).await), cancelled);
         assert_eq!(store.renew(AGENT, &[writer.token]).await.unwrap(), []);
         assert_eq!(store.entities(None, None, 10).await.unwrap(), []);
         let ended = run(&*store, run_id).await;

@@ -86,6 +86,8 @@ impl Run {
                 let ended = failure.ended();
                 if matches!(ended.end, RunEnd::Failed { .. }) {
                     error!(reason = %ended.reason, error = %Chain(&failure), "run failed");
+                } else if ended.reason == Reason::CANCELLED {
+                    info!("the run was cancelled");
                 } else {
                     warn!(reason = %ended.reason, error = %Chain(&failure), "run stopped");
                 }

@@ -101,7 +101,7 @@ impl Resolver {
 
     fn request<'a>(&'a self, reference: &'a SecretRef, purpose: &'a Purpose) -> Request<'a> {
         let store = self.store_of(reference);
-        let is_default_store = self.stores.default_store() == Some(store);
+        let is_default_store = reference.store().is_none() || self.stores.default_store() == Some(store);
         Request { reference, store, is_default_store, purpose, pipeline: self.pipeline() }
     }
 }

@@ -34,6 +34,7 @@ const RUNNER_EDGES: &[(&str, &[&str])] = &[
     ("session", &[]),
     ("lease", &["session"]),
     ("plan", &[]),
+    ("preflight", &[]),
     ("upload", &["session"]),
     ("run", &["lease", "plan", "upload"]),
     ("status", &["session"]),

@@ -137,7 +137,7 @@ async fn a_binding_that_covers_the_login_and_the_orgs_host_is_enough_for_a_run()
 async fn denied_and_missing_are_one_answer_to_the_control_plane() {
     let mut answers = Vec::new();
     for references in ["secret:/salesforce/password", "**"] {
-        let logs = Logs::capture().expecting("SECRET_UNAVAILABLE");
+        let logs = Logs::capture().expecting("SECRET_UNAVAILABLE").expecting("a secret cannot be read");
         let pipeline = pipeline_yaml("").replace("secret:/salesforce/token", "secret:/salesforce/none");
         let world = World::with(Setup { pipeline: Some(pipeline), ..Setup::default() }).await;
         let host = format!("localhost:{}", world.org.addr().port()).parse().unwrap();

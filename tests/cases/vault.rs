@@ -190,7 +190,7 @@ async fn a_rejected_password_that_the_store_still_holds_is_not_sent_again() {
 async fn a_run_whose_store_is_sealed_fails_before_salesforce_hears_of_it() {
     install_crypto();
     let Some(bao) = bao::start("a_run_whose_store_is_sealed", &[]).await else { return };
-    let logs = Logs::capture().expecting("SECRET_STORE_UNREACHABLE");
+    let logs = Logs::capture().expecting("SECRET_STORE_UNREACHABLE").expecting("a secret cannot be read");
     let world = World::new().await;
     let vault = Vault::new(&bao, "sealed", &world).await;
     let agent = vault.agent(&world);

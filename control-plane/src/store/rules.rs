@@ -50,7 +50,8 @@ pub(super) fn standing(run: Option<&Run>, current_fence: u64, writer: &Writer) -
         (RunState::Granted | RunState::Running, _) => Ok(Standing::Current),
         (RunState::Committed, _) => Ok(Standing::Committed),
         (RunState::Queued | RunState::Failed, Some(AGENT_LOST)) => Err(Refusal::LeaseExpired { current_fence }),
-        (RunState::Cancelled, Some(LEASE_REVOKED | CANCELLED)) => Err(Refusal::LeaseRevoked { current_fence }),
+        (RunState::Cancelled, Some(LEASE_REVOKED)) => Err(Refusal::LeaseRevoked { current_fence }),
+        (RunState::Cancelled, Some(CANCELLED)) => Err(Refusal::Cancelled { current_fence }),
         (RunState::Queued | RunState::Failed | RunState::Cancelled, _) => Err(Refusal::Fenced { current_fence }),
     }
 }

@@ -303,7 +303,7 @@ async fn a_cancelled_run_is_revoked_as_such_and_its_writer_writes_nothing_more()
     let (mut push, _) = Push::open(&mut client, &token).await;
     // As another process does it: the store is all that they share.
     plane.handle.store().cancel(token.run_id.parse().unwrap(), jiff::Timestamp::now()).await.unwrap();
-    assert_eq!(push.fenced().await, Reason::LeaseRevoked);
+    assert_eq!(push.fenced().await, Reason::Cancelled);
     match session.hear().await {
         session_response::Message::Revoke(revoke) => {
             assert_eq!((revoke.run_id.as_str(), revoke.reason()), (token.run_id.as_str(), Reason::Cancelled));

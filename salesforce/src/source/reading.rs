@@ -49,7 +49,7 @@ const TRIES_ALONE: u32 = 2;
 
 /// Drafts are finished of so many objects from the one that is next: enough for every core, and no more, because a table
 /// is larger than its draft.
-const FINISHED_AHEAD: usize = 100;
+const FINISHED_AHEAD: usize = 50;
 
 /// Drafts that are finished by one job: some milliseconds of work.
 const FINISHED_TOGETHER: usize = 16;
@@ -109,6 +109,9 @@ pub(super) struct Reading {
     ready: BTreeMap<usize, Result<Finished, ObjectFailure>>,
     /// Columns in the bodies of `ready`.
     ready_columns: u64,
+    /// Objects that were described or are not modified, and the fields in their drafts.
+    answered_objects: u64,
+    answered_fields: u64,
     useless: u32,
     /// Why no call is made any more. Those under way are waited for, because they were paid for.
     end: Option<SourceError>,
@@ -144,6 +147,8 @@ impl Reading {
             parts: Parts::default(),
             ready: BTreeMap::new(),
             ready_columns: 0,
+            answered_objects: 0,
+            answered_fields: 0,
             useless: 0,
             end: None,
             place,
@@ -268,10 +273,15 @@ impl Reading {
             // Its annotations cannot be read: the describe is of no use.
             _ if self.is_settled(index) => return,
             ObjectOutcome::Drafted { draft, stamp } => {
+                self.answered_objects += 1;
+                self.answered_fields += count(draft.fields());
                 self.want_annotations(index, u32::try_from(draft.fields()).unwrap_or(u32::MAX));
                 return self.parts.describe(index, Described::Drafted { draft, stamp });
             }
-            ObjectOutcome::NotModified => return self.parts.describe(index, Described::NotModified),
+            ObjectOutcome::NotModified => {
+                self.answered_objects += 1;
+                return self.parts.describe(index, Described::NotModified);
+            }
             ObjectOutcome::Again { failure, tries: most } if tries + 1 < most => {
                 debug!(object = index, reason = %failure.reason, "asking for the object again, alone");
                 self.again.push_back(Batch { objects: index..index + 1, tries: tries + 1 });

@@ -123,7 +123,7 @@ async fn a_store_that_is_not_there_is_named_before_anything_is_sent() {
     let mut none = one.bare();
     none.args(["--out", "out.jsonl", "--config", "config.yaml"]);
     let error = one.refusal_of(none).await;
-    assert!(error.contains("--secrets file:DIR"), "{error}");
+    assert!(error.contains("--secrets, such as file:DIR"), "{error}");
     one.workflow(&soap_at_localhost().replace("secret:/salesforce/password", "secret://other/salesforce/password"), "");
     let error = one.refused().await;
     assert!(error.contains("no store named `other`"), "{error}");

@@ -15,9 +15,9 @@ use crate::tooling::ToolingCall;
 /// take some 300 objects of usual size, and the next five are collected while they are answered.
 const WINDOW_OBJECTS: usize = 1_000;
 
-/// So many fields in drafts that wait for their annotations, and in tables that wait for their turn, stop new describes:
-/// three calls for annotations, some 10 MiB.
-const WINDOW_FIELDS: u64 = 30_000;
+/// So many fields in describes that are under way, in drafts that wait for their annotations, and in tables that wait for
+/// their turn stop new describes: four calls for annotations, some 10 MiB.
+const WINDOW_FIELDS: u64 = 40_000;
 
 /// A call for annotations covers so many fields, a little less than its five queries of 2,000 rows.
 const ROWS_AN_ANNOTATION: usize = 9_000;
@@ -49,7 +49,7 @@ impl Reading {
         if end == self.fresh
             || !self.is_affordable()
             || end > self.place.done + WINDOW_OBJECTS
-            || self.parts.fields() + self.ready_columns >= WINDOW_FIELDS
+            || self.parts.fields() + self.ready_columns + self.fields_under_way() >= WINDOW_FIELDS
         {
             return None;
         }
@@ -61,6 +61,13 @@ impl Reading {
             }
         }
         Some(Batch { objects, tries: 0 })
+    }
+
+    /// About how many fields the describes under way bring, by what the answered ones brought: an object that is not
+    /// modified brings none.
+    fn fields_under_way(&self) -> u64 {
+        let objects = count(self.describes * self.size.now());
+        objects.saturating_mul(self.answered_fields).checked_div(self.answered_objects).unwrap_or(0)
     }
 
     /// Whether a call for describes leaves enough of the quota for the annotations of everything that is described then:
