@@ -17,6 +17,7 @@ mod judge;
 mod leaks;
 mod options;
 mod policy;
+mod preflight;
 mod processes;
 mod proxies;
 mod secrets;

@@ -143,6 +143,31 @@ async fn a_run_that_is_cancelled_from_the_command_line_stops_and_commits_nothing
     deployment.assert_quiet(&["sandbox.log", "plane.log", "agent.log"], &["a push ends"]);
 }
 
+#[tokio::test]
+async fn without_a_workflow_the_pipelines_of_the_control_plane_are_checked_and_no_agent_is_disturbed() {
+    let deployment = Deployment::written(&["--objects", "40", "--describe-ms", "0"]).await;
+    // The org is not there: nothing is asked of it.
+    let plane = deployment.start_plane("plane.log").await;
+    let (_, argv) = deployment.commands.iter().find(|(name, _)| name == "hybrid-runner").unwrap();
+    let config = argv.iter().skip_while(|word| *word != "--config").nth(1).unwrap();
+    let mut check = command(Path::new(&argv[0]));
+    check.args(["secrets", "check", "--json", "--config", config]).current_dir(deployment.dir.path());
+    let checked = output(check).await;
+    assert_eq!(checked.code(), 0, "{checked:?}");
+    let rows = checked.json();
+    let rows = rows.as_array().unwrap();
+    assert!(
+        !rows.is_empty() && rows.iter().all(|row| row["pipeline"] == "quickstart" && row["ok"] == true),
+        "{rows:?}"
+    );
+    let run = deployment.shown_run(None).await;
+    assert_eq!((&run["state"], &run["attempt"]), (&"queued".into(), &0.into()), "it takes no run");
+    let pipelines = deployment.control_plane(&["pipelines", "--json"]).await.json();
+    assert_eq!(pipelines[0]["agents"], serde_json::json!([]), "it is no agent");
+    assert_ends_well([plane]).await;
+    deployment.assert_quiet(&["plane.log"], &[]);
+}
+
 /// What a commit of this run looks like in the control plane's log; "" is any run.
 fn committed(log: &str, run_id: &str) -> Option<()> {
     log.lines().any(|line| line.contains("run committed") && line.contains(run_id)).then_some(())

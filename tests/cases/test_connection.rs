@@ -189,7 +189,7 @@ async fn the_control_plane_has_an_agent_test_a_pipeline() {
 
 #[tokio::test]
 async fn what_fails_at_the_agent_is_shown_at_the_control_plane() {
-    let _logs = Logs::capture();
+    let _logs = Logs::capture().expecting("a secret cannot be read").expecting("the agent cannot read a secret");
     let faults = FaultPlan { no_view_setup: true, ..FaultPlan::default() };
     let world = world(Setup { faults, ..Setup::default() }).await;
     let mut config = world.agent_config("one");
