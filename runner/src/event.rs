@@ -106,7 +106,7 @@ pub enum RunEnd {
     },
     /// The lease ran out or was taken back; nothing more was written.
     LeaseLost {
-        /// The name in the wire's catalogue: `FENCED`, `LEASE_EXPIRED` or `LEASE_REVOKED`.
+        /// The name in the wire's catalogue: `FENCED`, `LEASE_EXPIRED`, `LEASE_REVOKED` or `CANCELLED`.
         reason: &'static str,
     },
 }

@@ -95,7 +95,7 @@ fn broken(status: &tonic::Status) -> Broken {
     let refusal = refusal_of(status);
     match refusal.reason {
         _ if refusal.is_retryable => Broken::Stream(refusal),
-        Some(reason @ (Reason::FENCED | Reason::LEASE_EXPIRED | Reason::LEASE_REVOKED)) => {
+        Some(reason @ (Reason::FENCED | Reason::LEASE_EXPIRED | Reason::LEASE_REVOKED | Reason::CANCELLED)) => {
             Broken::Run(UploadError::Fenced(reason))
         }
         _ => Broken::Run(UploadError::Refused(refusal)),
@@ -160,6 +160,7 @@ pub(super) fn fenced_by(fenced: &v1::Fenced) -> UploadError {
     UploadError::Fenced(match fenced.reason() {
         v1::Reason::LeaseExpired => Reason::LEASE_EXPIRED,
         v1::Reason::LeaseRevoked => Reason::LEASE_REVOKED,
+        v1::Reason::Cancelled => Reason::CANCELLED,
         _ => Reason::FENCED,
     })
 }
