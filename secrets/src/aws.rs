@@ -1,5 +1,6 @@
 //! Secrets in AWS Secrets Manager.
 
+mod credentials;
 mod failure;
 mod http;
 
@@ -12,6 +13,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
+use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_secretsmanager::primitives::DateTime;
 use aws_sdk_secretsmanager::{Client, config};
 use jiff::Timestamp;
@@ -20,7 +22,8 @@ use tokio::sync::OnceCell;
 use zeroize::Zeroizing;
 
 use crate::kind::Kind;
-use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
+use crate::{Read, ReadError, Redactor, SecretPath, SecretStore, SecretValue};
+use credentials::WatchedCredentials;
 
 /// Reads `secret:/a/b` from the secret named `/a/b`, its current version, and `secret:/a/b#key` from the string at `key`
 /// of the JSON object that it holds.
@@ -30,6 +33,7 @@ use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
 pub struct AwsStore {
     settings: AwsSettings,
     loader: Box<dyn Fn() -> ConfigLoader + Send + Sync>,
+    redactor: Redactor,
     /// Built at the first read: the chain may ask the network.
     client: OnceCell<Client>,
 }
@@ -111,7 +115,7 @@ impl AwsStore {
     /// A store with the credentials and profiles of `loader`, whose HTTP client, timeouts and retries are replaced.
     #[must_use]
     pub fn with_loader(settings: AwsSettings, loader: impl Fn() -> ConfigLoader + Send + Sync + 'static) -> Self {
-        Self { settings, loader: Box::new(loader), client: OnceCell::new() }
+        Self { settings, loader: Box::new(loader), redactor: Redactor::default(), client: OnceCell::new() }
     }
 
     async fn client(&self) -> Result<&Client, ReadError> {
@@ -132,10 +136,14 @@ impl AwsStore {
         if let Some(region) = &self.settings.region {
             loader = loader.region(Region::new(region.clone()));
         }
-        let shared = loader.load().await;
+        let mut shared = loader.load().await;
         if shared.region().is_none() {
             let none = "no AWS region is known; give `region` of the store, or AWS_REGION";
             return Err(ReadError::Unreachable(none.into()));
+        }
+        if let Some(chain) = shared.credentials_provider() {
+            let watched = WatchedCredentials::shared(chain, &self.redactor);
+            shared = shared.into_builder().credentials_provider(watched).build();
         }
         let mut service = config::Builder::from(&shared);
         if let Some(role) = &self.settings.role_arn {
@@ -144,7 +152,8 @@ impl AwsStore {
             if let Some(id) = &self.settings.external_id {
                 provider = provider.external_id(id);
             }
-            service = service.credentials_provider(provider.build().await);
+            let role = SharedCredentialsProvider::new(provider.build().await);
+            service = service.credentials_provider(WatchedCredentials::shared(role, &self.redactor));
         }
         // Of this service alone: STS has an address of its own.
         if let Some(endpoint) = &self.settings.endpoint {
@@ -190,6 +199,10 @@ impl SecretStore for AwsStore {
             Some(key) => member(&text, key)?,
         };
         Ok(Read { value, version: version(found.version_id, found.created_date) })
+    }
+
+    fn watch_with(&mut self, redactor: &Redactor) {
+        self.redactor = redactor.clone();
     }
 }
 

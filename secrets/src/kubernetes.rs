@@ -16,8 +16,8 @@ use zeroize::Zeroizing;
 
 use crate::file::without_newline;
 use crate::kind::Kind;
-use crate::remote::{pick, unreachable};
-use crate::{Read, ReadError, SecretPath, SecretStore, SecretValue};
+use crate::remote::{self, pick, unreachable};
+use crate::{Read, ReadError, Redactor, SecretPath, SecretStore, SecretValue};
 pub use settings::{KubernetesSettings, KubernetesSettingsError};
 
 /// Reads `secret:/namespace/name#key` from the key of the Secret `name` in `namespace`; without `#key` from its only
@@ -27,6 +27,7 @@ pub use settings::{KubernetesSettings, KubernetesSettingsError};
 #[derive(Debug)]
 pub struct KubernetesStore {
     settings: KubernetesSettings,
+    redactor: Redactor,
 }
 
 pub(crate) const KIND: Kind = Kind {
@@ -45,7 +46,7 @@ impl KubernetesStore {
     /// A store at the API server that the settings describe. Nothing is sent or read before the first secret is.
     #[must_use]
     pub fn new(settings: KubernetesSettings) -> Self {
-        Self { settings }
+        Self { settings, redactor: Redactor::default() }
     }
 
     fn token_that_counts(&self) -> String {
@@ -64,7 +65,10 @@ impl SecretStore for KubernetesStore {
             let problem = "has a namespace or name that Kubernetes has not: small letters, digits, - and . in the name";
             return Err(ReadError::Unusable(problem));
         }
-        let answer = client::get(&self.settings, &format!("/api/v1/namespaces/{namespace}/secrets/{name}")).await?;
+        let token = remote::read_credential(&self.settings.token_file).await?;
+        let _watched = self.redactor.watch_text(&token);
+        let secret = format!("/api/v1/namespaces/{namespace}/secrets/{name}");
+        let answer = client::get(&self.settings, &token, &secret).await?;
         match answer.status().as_u16() {
             200 => {}
             401 => return Err(ReadError::Denied(self.token_that_counts())),
@@ -77,6 +81,10 @@ impl SecretStore for KubernetesStore {
             status => return Err(unreachable(&format!("it answered with status {status}"))),
         }
         value(&client::body(answer).await?, path.key())
+    }
+
+    fn watch_with(&mut self, redactor: &Redactor) {
+        self.redactor = redactor.clone();
     }
 }
 

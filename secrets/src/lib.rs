@@ -41,7 +41,7 @@ pub use policy::{
     Binding, Decision, Denial, HostPattern, Lack, MalformedHost, MalformedNetwork, MalformedPattern, MalformedPipeline,
     MalformedPrefix, Miss, Network, PipelinePattern, Policy, Prefix, Purpose, ReferencePattern, Request, Use,
 };
-pub use redact::Redactor;
+pub use redact::{Redactor, Watched};
 pub use reference::{MalformedReference, SecretPath, SecretRef};
 pub use resolver::{BoundSecret, NotPermitted, Readable, Reads, Resolver};
 pub use stores::{Read, ReadError, SecretStore, Stores};

@@ -49,7 +49,7 @@ struct Known {
 }
 
 /// Makes the value that it is in a known one for as long as it lives, and one of the remembered ones after.
-pub(crate) struct Watched {
+pub struct Watched {
     redactor: Redactor,
     value: Digest,
 }
@@ -116,7 +116,8 @@ impl Redactor {
     }
 
     /// Knows a text that somebody else holds, for as long as the answer lives. `None`: nothing of it is long enough.
-    pub(crate) fn watch_text(&self, text: &str) -> Option<Watched> {
+    #[must_use]
+    pub fn watch_text(&self, text: &str) -> Option<Watched> {
         let keys = &self.0.keys;
         let value = keys.digest(text.as_bytes());
         let mut known = self.known();
@@ -179,6 +180,12 @@ fn merged(mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
 impl Drop for Watched {
     fn drop(&mut self) {
         self.redactor.forget(self.value);
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watched").finish_non_exhaustive()
     }
 }
 

@@ -146,12 +146,49 @@ impl Reads<'_> {
 
 /// The value of a secret, and where it may go. As [`SecretValue`], it cannot be printed, cloned, compared or serialised;
 /// only this module makes one.
+///
+/// The text comes out for a host:
+///
+/// ```
+/// use hybrid_runner_secrets::{BoundSecret, NotPermitted};
+///
+/// fn text(secret: &BoundSecret) -> Result<&str, NotPermitted> {
+///     secret.expose_to("login.salesforce.com", 443)
+/// }
+/// ```
+///
+/// and without one neither by a method
+///
+/// ```compile_fail,E0599
+/// use hybrid_runner_secrets::{BoundSecret, NotPermitted};
+///
+/// fn text(secret: &BoundSecret) -> Result<&str, NotPermitted> {
+///     Ok(secret.expose())
+/// }
+/// ```
+///
+/// nor past them:
+///
+/// ```compile_fail,E0616
+/// use hybrid_runner_secrets::{BoundSecret, NotPermitted};
+///
+/// fn text(secret: &BoundSecret) -> Result<&str, NotPermitted> {
+///     Ok(secret.value.expose())
+/// }
+/// ```
 #[expect(missing_debug_implementations, reason = "a secret that can be printed will be")]
 pub struct BoundSecret {
     value: Arc<SecretValue>,
     permits: Hosts,
     inherits: Hosts,
 }
+
+#[cfg(test)]
+static_assertions::assert_not_impl_any!(
+    BoundSecret: std::fmt::Debug, std::fmt::Display, Clone, PartialEq, PartialEq<str>, PartialOrd, std::hash::Hash,
+    std::ops::Deref, AsRef<str>, AsRef<[u8]>, std::borrow::Borrow<str>, Into<String>,
+    serde::Serialize, serde::de::DeserializeOwned,
+);
 
 /// Hosts that are in each of some lists. No lists are no hosts: a value without parents may go nowhere.
 #[derive(Clone)]

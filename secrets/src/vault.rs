@@ -113,6 +113,7 @@ impl SecretStore for VaultStore {
 
     fn watch_with(&mut self, redactor: &Redactor) {
         self.session.watch_with(redactor);
+        self.server.watch_with(redactor);
     }
 }
 

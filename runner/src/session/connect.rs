@@ -5,13 +5,12 @@
 //! needs no restart), and a connection that broke is not made again behind the session's back.
 
 use std::error::Error as _;
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use hybrid_runner_secrets::{Redactor, SecretValue};
+use hybrid_runner_secrets::{Redactor, SecretValue, Watched};
 use hyper_util::rt::TokioIo;
 use rustls::client::Resumption;
 use rustls::pki_types::pem::PemObject as _;
@@ -40,21 +39,12 @@ const PING_ANSWER: Duration = Duration::from_secs(10);
 pub(crate) struct Link {
     pub(crate) channel: Channel,
     authorization: Option<MetadataValue<Ascii>>,
-    _token: Option<Token>,
+    /// The token or the key that it is made with.
+    _watched: Option<Arc<Watched>>,
     /// Whether both sides compress `Push`; known once the session is open.
     pub(crate) zstd: bool,
     /// Whether both sides know memos; known once the session is open.
     pub(crate) memos: bool,
-}
-
-/// The bearer token of a connection, watched for as long as the connection has it in its headers.
-#[derive(Clone)]
-struct Token(#[expect(dead_code, reason = "it is watched while it is held")] Arc<SecretValue>);
-
-impl fmt::Debug for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Token(..)")
-    }
 }
 
 impl Link {
@@ -100,9 +90,10 @@ pub(crate) enum ConnectError {
 pub(super) async fn connect(control_plane: &ControlPlane, redactor: &Redactor) -> Result<Link, ConnectError> {
     let ControlPlane { host, port, ca, identity } = control_plane;
     let peer = format!("{host}:{port}");
-    let config = Arc::new(client_config(ca.as_ref(), identity).await?);
+    let (config, key) = client_config(ca.as_ref(), identity, redactor).await?;
     let (authorization, token) = authorization(identity, redactor).await?.unzip();
-    let stream = tokio::time::timeout(CONNECT, dial(config, host, *port, &peer, identity))
+    let watched = key.or(token.flatten()).map(Arc::new);
+    let stream = tokio::time::timeout(CONNECT, dial(Arc::new(config), host, *port, &peer, identity))
         .await
         .map_err(|_elapsed| ConnectError::Timeout { peer: peer.clone() })??;
     let http2 = |source| ConnectError::Http2 { peer: peer.clone(), source };
@@ -124,7 +115,7 @@ pub(super) async fn connect(control_plane: &ControlPlane, redactor: &Redactor) -
         .connect_with_connector(connector)
         .await
         .map_err(http2)?;
-    Ok(Link { channel, authorization, _token: token, zstd: false, memos: false })
+    Ok(Link { channel, authorization, _watched: watched, zstd: false, memos: false })
 }
 
 async fn dial(
@@ -215,27 +206,36 @@ fn advice(error: &io::Error) -> &'static str {
     }
 }
 
-async fn client_config(ca: Option<&Pem>, identity: &Identity) -> Result<ClientConfig, ConnectError> {
+async fn client_config(
+    ca: Option<&Pem>,
+    identity: &Identity,
+    redactor: &Redactor,
+) -> Result<(ClientConfig, Option<Watched>), ConnectError> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider)
         .with_protocol_versions(&[&rustls::version::TLS13])
         .map_err(|source| ConnectError::Ca { source })?
         .with_root_certificates(roots(ca).await?);
-    let mut config =
-        match identity {
-            Identity::Certificate { certificate, key } => {
-                let chain = certificates(certificate, "control_plane.tls.certificate").await?;
-                let what = "control_plane.tls.key";
-                let key = PrivateKeyDer::from_pem_slice(&read(key, what).await?)
-                    .map_err(|source| ConnectError::Pem { what, expected: "PRIVATE KEY", source })?;
-                builder.with_client_auth_cert(chain, key).map_err(|source| ConnectError::Identity { source })?
-            }
-            Identity::TokenFile(_) | Identity::Token(_) => builder.with_no_client_auth(),
-        };
+    let (mut config, watched) = match identity {
+        Identity::Certificate { certificate, key } => {
+            let chain = certificates(certificate, "control_plane.tls.certificate").await?;
+            let what = "control_plane.tls.key";
+            let text = read(key, what).await?;
+            let watched = str::from_utf8(&text).ok().and_then(|text| redactor.watch_text(text));
+            let key = PrivateKeyDer::from_pem_slice(&text).map_err(|source| ConnectError::Pem {
+                what,
+                expected: "PRIVATE KEY",
+                source,
+            })?;
+            let config = builder.with_client_auth_cert(chain, key);
+            (config.map_err(|source| ConnectError::Identity { source })?, watched)
+        }
+        Identity::TokenFile(_) | Identity::Token(_) => (builder.with_no_client_auth(), None),
+    };
     config.alpn_protocols = vec![b"h2".to_vec()];
     // A resumed session would keep the identity of the first one after the certificate was rotated.
     config.resumption = Resumption::disabled();
-    Ok(config)
+    Ok((config, watched))
 }
 
 async fn roots(ca: Option<&Pem>) -> Result<RootCertStore, ConnectError> {
@@ -276,8 +276,8 @@ async fn read(pem: &Pem, what: &'static str) -> Result<Vec<u8>, ConnectError> {
 async fn authorization(
     identity: &Identity,
     redactor: &Redactor,
-) -> Result<Option<(MetadataValue<Ascii>, Token)>, ConnectError> {
-    let text = match identity {
+) -> Result<Option<(MetadataValue<Ascii>, Option<Watched>)>, ConnectError> {
+    let token = match identity {
         Identity::Certificate { .. } => return Ok(None),
         Identity::Token(token) => SecretValue::new(token.expose().trim().to_owned()),
         Identity::TokenFile(path) => {
@@ -287,9 +287,31 @@ async fn authorization(
             SecretValue::new(read.expose().trim().to_owned())
         }
     };
-    let token = redactor.watch(text);
+    let watched = redactor.watch_text(token.expose());
     let header = MetadataValue::try_from(format!("Bearer {}", token.expose()));
     let mut header = header.ok().filter(|_| !token.expose().is_empty()).ok_or(ConnectError::Token)?;
     header.set_sensitive(true);
-    Ok(Some((header, Token(Arc::new(token)))))
+    Ok(Some((header, watched)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Identity, Pem, Redactor, authorization, client_config};
+
+    #[tokio::test]
+    async fn the_key_and_the_token_of_a_connection_are_watched() {
+        let pair = rcgen::generate_simple_self_signed(["agent".to_owned()]).unwrap();
+        let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        let pem = |text: &str| Pem::Inline(text.as_bytes().into());
+        let redactor = Redactor::default();
+        let identity = Identity::Certificate { certificate: pem(&certificate), key: pem(&key) };
+        let (_config, watched) = client_config(Some(&pem(&certificate)), &identity, &redactor).await.unwrap();
+        assert!(watched.is_some() && redactor.scan(key.lines().nth(1).unwrap().as_bytes()));
+        assert!(!redactor.scan(certificate.as_bytes()));
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("token");
+        std::fs::write(&file, "the-bearer-token-of-it\n").unwrap();
+        let (_header, watched) = authorization(&Identity::TokenFile(file), &redactor).await.unwrap().unwrap();
+        assert!(watched.is_some() && redactor.scan(b"Bearer the-bearer-token-of-it"));
+    }
 }

@@ -1,4 +1,4 @@
-//! One request to the API server, with what Kubernetes writes for a pod read anew.
+//! One request to the API server, with the certificates that Kubernetes writes for a pod read anew.
 
 use std::time::Duration;
 
@@ -17,9 +17,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest answer: 1 MiB of values, which is what a Secret holds, in base64, and its annotations and history.
 const ANSWER_LIMIT: usize = 3 * 1024 * 1024;
 
-pub(super) async fn get(settings: &KubernetesSettings, path: &str) -> Result<Response, ReadError> {
-    let token = remote::read_credential(&settings.token_file).await?;
-    let bearer = Zeroizing::new(format!("Bearer {}", *token));
+pub(super) async fn get(settings: &KubernetesSettings, token: &str, path: &str) -> Result<Response, ReadError> {
+    let bearer = Zeroizing::new(format!("Bearer {token}"));
     let mut bearer = HeaderValue::try_from(bearer.as_str()).map_err(|error| ReadError::Unreachable(error.into()))?;
     bearer.set_sensitive(true);
     let mut url = settings.address.clone();

@@ -13,8 +13,9 @@ use vaultrs::sys::ServerStatus;
 use zeroize::Zeroizing;
 
 use super::VaultSettings;
-use crate::ReadError;
+use crate::redact::Watched;
 use crate::remote::{self, unreachable};
+use crate::{ReadError, Redactor};
 
 /// How long a connection may take to be made.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -25,21 +26,30 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(8);
 /// files of the client certificate have changed.
 pub(super) struct Server {
     settings: VaultSettings,
+    redactor: Redactor,
     current: Mutex<Option<Arc<Api>>>,
 }
 
 impl Server {
     pub(super) fn new(settings: VaultSettings) -> Self {
-        Self { settings, current: Mutex::new(None) }
+        Self { settings, redactor: Redactor::default(), current: Mutex::new(None) }
+    }
+
+    /// The client's key is watched by this redactor from now on.
+    pub(super) fn watch_with(&mut self, redactor: &Redactor) {
+        self.redactor = redactor.clone();
     }
 
     pub(super) async fn api(&self) -> Result<Arc<Api>, ReadError> {
         let identity = match &self.settings.client_certificate {
-            Some((certificate, key)) => Some(Identity::read(certificate, key).await?),
+            Some((certificate, key)) => Some(Identity::read(certificate, key, &self.redactor).await?),
             None => None,
         };
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(api) = current.as_ref().filter(|api| api.identity == identity) {
+        if let Some(api) = current
+            .as_ref()
+            .filter(|api| api.identity.as_ref().map(|it| &it.pem) == identity.as_ref().map(|it| &it.pem))
+        {
             return Ok(Arc::clone(api));
         }
         let http = http(&self.settings, identity.as_ref())?;
@@ -47,17 +57,23 @@ impl Server {
     }
 }
 
-/// A client certificate with its key, both in PEM.
-#[derive(PartialEq, Eq)]
-struct Identity(Zeroizing<Vec<u8>>);
+/// A client certificate with its key.
+struct Identity {
+    /// Both, in PEM.
+    pem: Zeroizing<Vec<u8>>,
+    /// The key.
+    _watched: Option<Watched>,
+}
 
 impl Identity {
-    async fn read(certificate: &Path, key: &Path) -> Result<Self, ReadError> {
-        let mut pem = Zeroizing::new(Vec::new());
+    async fn read(certificate: &Path, key: &Path, redactor: &Redactor) -> Result<Self, ReadError> {
+        let (mut pem, mut watched) = (Zeroizing::new(Vec::new()), None);
         for file in [certificate, key] {
             let part = tokio::fs::read(file).await.map(Zeroizing::new).map_err(|error| {
                 ReadError::Denied(format!("a client certificate, whose file {} is not read ({error})", file.display()))
             })?;
+            // What counts is the key, which comes last; a certificate is no secret.
+            watched = str::from_utf8(&part).ok().and_then(|part| redactor.watch_text(part));
             // One buffer of the full size: one that grows would leave its earlier copy behind.
             let mut both = Zeroizing::new(Vec::with_capacity(pem.len() + part.len() + 1));
             both.extend_from_slice(&pem);
@@ -65,11 +81,11 @@ impl Identity {
             both.push(b'\n');
             pem = both;
         }
-        Ok(Self(pem))
+        Ok(Self { pem, _watched: watched })
     }
 
     fn usable(&self) -> Result<reqwest::Identity, ReadError> {
-        reqwest::Identity::from_pem(&self.0).map_err(|_cause| {
+        reqwest::Identity::from_pem(&self.pem).map_err(|_cause| {
             ReadError::Denied(
                 "a client certificate and its private key in the two files for them, both in PEM".to_owned(),
             )
@@ -152,5 +168,26 @@ pub(super) async fn read_error(client: &VaultClient, error: ClientError) -> Read
             } => ReadError::Unreachable(source.into()),
             _ => unreachable("it answered what Vault does not"),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Identity;
+    use crate::Redactor;
+
+    #[tokio::test]
+    async fn the_key_of_the_client_is_watched_for_as_long_as_it_is_used_and_the_certificate_is_not() {
+        let pair = rcgen::generate_simple_self_signed(["agent".to_owned()]).unwrap();
+        let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
+        let folder = tempfile::tempdir().unwrap();
+        let (certificate_file, key_file) = (folder.path().join("pem"), folder.path().join("key"));
+        std::fs::write(&certificate_file, &certificate).unwrap();
+        std::fs::write(&key_file, &key).unwrap();
+        let redactor = Redactor::default();
+        let identity = Identity::read(&certificate_file, &key_file, &redactor).await.unwrap();
+        assert!(identity._watched.is_some() && identity.usable().is_ok());
+        assert!(redactor.scan(key.lines().nth(1).unwrap().as_bytes()));
+        assert!(!redactor.scan(certificate.as_bytes()));
     }
 }

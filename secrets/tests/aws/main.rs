@@ -173,15 +173,13 @@ async fn the_store_of_a_command_line_is_set_by_the_variables_of_aws() {
     assert!(child.status.success() && output.contains("1 passed"), "{output}");
 }
 
+const ROLE: &str = "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>AKIDROLE</AccessKeyId>\
+                    <SecretAccessKey>role-secret-key</SecretAccessKey><SessionToken>role-session-token</SessionToken>\
+                    <Expiration>2099-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>";
+
 #[tokio::test]
 async fn a_role_is_assumed_with_its_external_id_and_then_used() {
-    let sts = format!(
-        "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>AKIDROLE</AccessKeyId>\
-         <SecretAccessKey>role-secret-key</SecretAccessKey><SessionToken>token</SessionToken>\
-         <Expiration>{}</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>",
-        "2099-01-01T00:00:00Z"
-    );
-    let stub = Stub::answering([(200, sts.as_str()), (200, FOUND), (200, FOUND)]);
+    let stub = Stub::answering([(200, ROLE), (200, FOUND), (200, FOUND)]);
     let stores = Stores::default().with("aws", with_role(&stub));
     for _ in 0..2 {
         assert_eq!(read_from(&stores, "secret:/a/b").await.unwrap(), "from the stub");
@@ -190,6 +188,17 @@ async fn a_role_is_assumed_with_its_external_id_and_then_used() {
     assert!(requests[0].contains("Action=AssumeRole") && requests[0].contains("Credential=AKIDCHAIN/"));
     assert!(requests[0].contains("ExternalId=ext-1") && requests[0].contains("RoleSessionName=hybrid-runner"));
     assert!(requests[1..].iter().all(|request| request.contains("Credential=AKIDROLE/")));
+}
+
+#[tokio::test]
+async fn the_credentials_of_the_chain_and_of_the_role_are_watched() {
+    let stub = Stub::answering([(200, ROLE), (200, FOUND)]);
+    let stores = Stores::default().with("aws", with_role(&stub));
+    let credentials = ["chain-secret-key", "role-secret-key", "role-session-token"];
+    let known = || credentials.map(|credential| stores.redactor().scan(credential.as_bytes()));
+    assert_eq!(known(), [false; 3]);
+    assert_eq!(read_from(&stores, "secret:/a/b").await.unwrap(), "from the stub");
+    assert_eq!(known(), [true; 3]);
 }
 
 #[tokio::test]

@@ -7,7 +7,9 @@ mod api_server;
 use std::fs;
 use std::net::TcpListener;
 
-use hybrid_runner_secrets::{KubernetesSettings, KubernetesStore, ReadError, SecretRef, SecretStore, SecretValue};
+use hybrid_runner_secrets::{
+    KubernetesSettings, KubernetesStore, ReadError, SecretRef, SecretStore, SecretValue, Stores,
+};
 
 use api_server::ApiServer;
 
@@ -46,6 +48,16 @@ async fn a_secret_is_got_by_namespace_name_and_key_and_by_nothing_else() {
         ["GET /api/v1/namespaces/prod/secrets/salesforce HTTP/1.1 first-token"; 2],
         "no list, no watch, no discovery"
     );
+}
+
+#[tokio::test]
+async fn the_token_that_is_shown_is_watched() {
+    let server = ApiServer::start().await;
+    server.put("prod/salesforce", &[("a", b"1")]);
+    let stores = Stores::default().with("kubernetes", server.store());
+    assert!(!stores.redactor().scan(b"Bearer first-token"));
+    stores.read(&"secret:/prod/salesforce".parse().unwrap()).await.unwrap();
+    assert!(stores.redactor().scan(b"Bearer first-token"));
 }
 
 #[tokio::test]

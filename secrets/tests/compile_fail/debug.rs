@@ -1,6 +1,0 @@
-use hybrid_runner_secrets::SecretValue;
-
-fn main() {
-    let value = SecretValue::new(String::new());
-    println!("{value:?}");
-}
