@@ -189,9 +189,9 @@ fn of_memory() -> Cells {
 /// A real moto but for what it does not do as AWS does: refuse in this service's form, and answer what is too large.
 async fn of_aws(moto: &Moto, silent_port: u16) -> Cells {
     let stores = of(moto.store(moto.settings()));
-    moto.put("/ok", r#"{"key":"good","empty":""}"#).await;
+    moto.put("/ok", r#"{"key":"good","empty":""}"#);
     moto.writer().create_secret().name("/binary").secret_binary(Blob::new([0, 255])).send().await.unwrap();
-    moto.put("/rotated", "old").await;
+    moto.put("/rotated", "old");
     read_old(&stores, "secret:/rotated").await;
     moto.writer().put_secret_value().secret_id("/rotated").secret_string("new").send().await.unwrap();
     let denied = Stub::answering([(400, r#"{"__type":"AccessDeniedException"}"#)]);

@@ -4,140 +4,37 @@
 //! connection both ways, the logs of both sides, every file of both, what commands print, and the memory of the
 //! agent a second after a run.
 
+#[path = "../../secrets/tests/aws/server.rs"]
+#[expect(
+    dead_code,
+    clippy::print_stderr,
+    reason = "the store's own cases use the rest of it, and say when they are not run"
+)]
+mod moto;
+mod tapped;
+
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use control_plane::store::{Run, RunState};
+use control_plane::store::RunState;
 use hybrid_runner_secrets::{Redactor, SecretValue};
 use hybrid_runner_tests::extraction::{Extraction, OAUTH, soap_at_localhost};
 use hybrid_runner_tests::logs::Logs;
 use hybrid_runner_tests::memory;
 use hybrid_runner_tests::processes::{Output, Running, command, output, program};
 use hybrid_runner_tests::sweep::Planted;
-use hybrid_runner_tests::tap::Tap;
-use hybrid_runner_tests::world::{Setup, TOKEN, World, pipeline_yaml, write};
-use sandbox::{Credentials, Disturbance, FaultPlan, Kind, OrgConfig, Target, Wrong};
+use hybrid_runner_tests::world::{TOKEN, pipeline_yaml, write};
+use moto::Moto;
+use sandbox::{Disturbance, FaultPlan, Kind, Target, Wrong};
+use tapped::{
+    AWS_SECRET_KEY, AWS_TOKEN, CONSUMER_SECRET, PASSWORD, SECURITY_TOKEN, Tapped, jwt_pipeline, oauth_pipeline, org,
+    planted,
+};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
-
-/// Of the shape of an error code: what Salesforce says in that place is shown to people.
-const PASSWORD: &str = "pwqzkjxvbwlowercaseletters";
-const SECURITY_TOKEN: &str = "tKn3Hs8Rd5Yc1&lt;\"%41'/+=ü]]>";
-const CONSUMER_SECRET: &str = "cnsxjfqguzmalowercaseletters";
-
-fn org() -> OrgConfig {
-    let credentials = Credentials {
-        password: PASSWORD.to_owned(),
-        security_token: SECURITY_TOKEN.to_owned(),
-        consumer_secret: CONSUMER_SECRET.to_owned(),
-        ..Credentials::default()
-    };
-    OrgConfig { objects: 12, credentials, ..OrgConfig::default() }
-}
-
-/// Everything that was planted, and the sessions that were granted.
-fn planted(sessions: &[String]) -> Planted {
-    let fixed = [
-        ("password", PASSWORD),
-        ("security token", SECURITY_TOKEN),
-        ("consumer secret", CONSUMER_SECRET),
-        ("bearer token", TOKEN),
-    ];
-    // Before `!` stands the org's id, which is in each object's identity.
-    let own = sessions.iter().filter_map(|session| session.split_once('!')).map(|(_, own)| ("session", own));
-    Planted::new(fixed.into_iter().chain(own))
-}
-
-/// A world whose agent is the program, behind a tap.
-struct Tapped {
-    world: World,
-    tap: Tap,
-    dir: TempDir,
-    agent: Running,
-    sessions: Vec<String>,
-    logs: Logs,
-}
-
-impl Tapped {
-    async fn start(pipeline: String, logs: Logs) -> Self {
-        // Perhaps it is built first, while nothing else happens on this thread.
-        let agent = program("hybrid-runner");
-        let world = World::with(Setup { org: Some(org()), pipeline: Some(pipeline), ..Setup::default() }).await;
-        let tap = Tap::before(world.port, &world.authority).await;
-        let dir = TempDir::new().unwrap();
-        let path = dir.path();
-        write(path, "ca.pem", &world.authority.pem);
-        write(path, "org-ca.pem", world.org.ca_pem());
-        write(path, "secrets/agent.token", TOKEN);
-        for (name, value) in [("password", PASSWORD), ("token", SECURITY_TOKEN), ("consumer-secret", CONSUMER_SECRET)] {
-            write(path, &format!("secrets/salesforce/{name}"), value);
-        }
-        let (plane, org) = (tap.port, world.org.addr().port());
-        let config = format!(
-            "control_plane: {{endpoint: 'https://localhost:{plane}', ca: ca.pem, token_file: secrets/agent.token}}
-secrets: {{stores: {{mounted: {{file: {{dir: secrets}}}}}}}}
-salesforce: {{use_system_proxy: false, hosts: [{{host: localhost, port: {org}, ca: org-ca.pem}}]}}
-"
-        );
-        write(path, "hybrid-runner.yaml", &config);
-        let mut run = command(&agent);
-        run.args(["run", "--config", "hybrid-runner.yaml"]).current_dir(path).env("HYBRID_RUNNER_LOG__LEVEL", "trace");
-        let agent = Running::start(run, &path.join("hybrid-runner.log"));
-        Self { world, tap, dir, agent, sessions: Vec::new(), logs }
-    }
-
-    async fn run(&mut self) -> Run {
-        let run = self.world.run().await;
-        self.sessions.extend(self.world.org.sessions());
-        run
-    }
-
-    /// Looks through everything, and ends. Returns the agent's log.
-    async fn sweep(self) -> String {
-        let Self { world, tap, dir, agent, sessions, logs } = self;
-        assert!(agent.terminate().await.success());
-        let planted = planted(&sessions);
-        let heard = tap.heard();
-        for (side, said) in [("the control plane", "salesforceDomain"), ("the agent", "hybrid-runner/")] {
-            assert!(!Planted::new([(side, said)]).found_in(&heard).is_empty(), "the tap hears {side}");
-        }
-        planted.absent_from("the connection to the control plane", &heard);
-        assert!(planted.absent_below(dir.path(), &["secrets"]) >= 4);
-        assert!(planted.absent_below(world.dir.path(), &[]) >= 7);
-        for run in world.plane.store().runs(None, 100).await.unwrap() {
-            for event in world.plane.store().events(run.run_id).await.unwrap() {
-                planted.absent_from("an event", format!("{event:?}"));
-            }
-        }
-        world.stop().await;
-        planted.absent_from("the control plane's log", logs.text());
-        let log = std::fs::read_to_string(dir.path().join("hybrid-runner.log")).unwrap();
-        assert!(log.contains("TRACE") && logs.text().contains("TRACE"), "both sides log at TRACE");
-        log
-    }
-}
-
-fn oauth_pipeline() -> String {
-    let connection = "consumerKey: sandbox-consumer-key
-      consumerSecret: secret:/salesforce/consumer-secret
-      salesforceDomain: localhost";
-    format!(
-        "source:
-  type: salesforce
-  serviceName: crm
-  serviceConnection:
-    config:
-      type: Salesforce
-      {connection}
-  sourceConfig: {{config: {{type: DatabaseMetadata}}}}
----
-name: crm
-"
-    )
-}
 
 #[test]
 fn the_redactor_replaces_what_the_sweep_finds() {
@@ -166,23 +63,48 @@ fn a_value_in_memory_is_found() {
 #[tokio::test]
 async fn a_second_after_a_run_the_agent_has_no_value_of_it_in_memory_and_none_has_left() {
     let case = "a_second_after_a_run_the_agent_has_no_value_of_it_in_memory_and_none_has_left";
-    for pipeline in [pipeline_yaml(""), oauth_pipeline()] {
+    for pipeline in [pipeline_yaml(""), oauth_pipeline(), jwt_pipeline()] {
         let mut tapped = Tapped::start(pipeline, Logs::capture_all()).await;
-        let run = tapped.run().await;
-        assert_eq!((run.state, tapped.sessions.len()), (RunState::Committed, 1), "{run:?}");
-        tapped.agent.until("the commit", |log| log.contains("run committed").then_some(())).await;
-        // The promise is about a second; nothing tells that a connection to Salesforce is closed.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        if let Some(memory) = memory::writable(case, tapped.agent.id()) {
-            // The bearer token is in the headers of a connection that goes on, which also shows that the search finds.
-            let found: BTreeSet<_> = planted(&tapped.sessions).found_in_memory(&memory);
-            let beside: Vec<_> = found.iter().filter(|found| !found.starts_with("bearer token ")).collect();
-            assert!(beside.is_empty(), "{beside:?}");
-            assert!(found.contains("bearer token as the value"), "{found:?}");
-        }
+        leaves_nothing(case, &mut tapped, &["bearer token "]).await;
         let log = tapped.sweep().await;
         assert!(!log.contains(Redactor::REPLACEMENT), "nothing had to be replaced");
     }
+}
+
+/// Nothing but these, which the agent needs for as long as it lives.
+async fn leaves_nothing(case: &str, tapped: &mut Tapped, but: &[&str]) {
+    let run = tapped.run().await;
+    assert_eq!((run.state, tapped.sessions.len()), (RunState::Committed, 1), "{run:?}");
+    tapped.agent.until("the commit", |log| log.contains("run committed").then_some(())).await;
+    // The promise is about a second; nothing tells that a connection to Salesforce is closed.
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    if let Some(memory) = memory::writable(case, tapped.agent.id()) {
+        // The bearer token is in the headers of a connection that goes on, which also shows that the search finds.
+        let found: BTreeSet<_> = planted(&tapped.sessions).found_in_memory(&memory);
+        let beside: Vec<_> = found.iter().filter(|found| !but.iter().any(|kept| found.starts_with(kept))).collect();
+        assert!(beside.is_empty(), "{beside:?}");
+        assert!(found.contains("bearer token as the value"), "{found:?}");
+    }
+}
+
+const AWS: [(&str, &str); 4] = [
+    ("AWS_ACCESS_KEY_ID", "AKIAIOSFODNN7CANARY0"),
+    ("AWS_SECRET_ACCESS_KEY", AWS_SECRET_KEY),
+    ("AWS_SESSION_TOKEN", AWS_TOKEN),
+    ("AWS_REGION", "eu-central-1"),
+];
+
+#[tokio::test]
+async fn the_keys_of_aws_and_what_they_open_leave_the_agent_nowhere() {
+    let case = "the_keys_of_aws_and_what_they_open_leave_the_agent_nowhere";
+    let Some(moto) = Moto::start(case) else { return };
+    moto.put("/salesforce/password", PASSWORD);
+    moto.put("/salesforce/token", SECURITY_TOKEN);
+    let store = format!("cloud: {{aws: {{endpoint: '{}'}}}}", moto.endpoint);
+    let mut tapped = Tapped::with(pipeline_yaml(""), Logs::capture_all(), &store, &AWS).await;
+    // Those of AWS are in its environment, for the whole of its life.
+    leaves_nothing(case, &mut tapped, &["bearer token ", "AWS "]).await;
+    tapped.sweep().await;
 }
 
 /// An answer to a SOAP login.
@@ -331,8 +253,8 @@ async fn a_command_whose_login_is_answered_with_its_own_secret_prints_it_not() {
     }
 }
 
-/// A store that answers each request with the request.
-async fn echo() -> (String, JoinSet<()>) {
+/// A store that answers each request with the request, and with its token.
+async fn echo(token: &'static str) -> (String, JoinSet<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     let mut server = JoinSet::new();
@@ -344,7 +266,7 @@ async fn echo() -> (String, JoinSet<()>) {
             {
             }
             let body = serde_json::json!({"errors": [String::from_utf8_lossy(&request)]}).to_string();
-            let head = format!("HTTP/1.1 500 {VAULT_TOKEN}\r\nConnection: close\r\nX-Echo: {VAULT_TOKEN}\r\n");
+            let head = format!("HTTP/1.1 500 {token}\r\nConnection: close\r\nX-Echo: {token}\r\n");
             let answer = format!("{head}Content-Length: {}\r\n\r\n{body}", body.len());
             // Whoever hangs up has read enough.
             drop(stream.write_all(answer.as_bytes()).await);
@@ -359,15 +281,18 @@ const VAULT_TOKEN: &str = "hvs.CAESIJq7Zk2Lx9Vb4Hs8Rd5Yc1tKn3";
 async fn a_store_that_echoes_its_token_does_not_have_it_shown() {
     let one = Extraction::with(org(), FaultPlan::default()).await;
     one.workflow(&soap_at_localhost(), "");
-    let (address, _server) = echo().await;
-    let mut extract = traced(one.bare());
-    extract.args(["--secrets", "vault", "--out", "out.jsonl", "--config", "config.yaml"]);
-    extract.env("VAULT_ADDR", address).env("VAULT_TOKEN", VAULT_TOKEN);
-    let output = output(extract).await;
-    assert_eq!(output.code(), 1, "{output:?}");
-    assert!(output.stderr.contains("SECRET_STORE_UNREACHABLE"), "{output:?}");
-    assert_eq!(one.org.requests().total, 0);
-    sweep(&Planted::new([("Vault's token", VAULT_TOKEN)]), one.dir.path(), &output);
+    for (store, token, address_of) in [("vault", VAULT_TOKEN, "VAULT_ADDR"), ("aws", AWS_TOKEN, "AWS_ENDPOINT_URL")] {
+        let (address, _server) = echo(token).await;
+        let mut extract = traced(one.bare());
+        extract.args(["--secrets", store, "--out", "out.jsonl", "--config", "config.yaml"]);
+        extract.env(address_of, address).env("VAULT_TOKEN", VAULT_TOKEN).envs(AWS);
+        let output = output(extract).await;
+        assert_eq!(output.code(), 1, "{output:?}");
+        assert!(output.stderr.contains("SECRET_STORE_UNREACHABLE"), "{output:?}");
+        assert_eq!(one.org.requests().total, 0);
+        let planted = Planted::new([("the store's token", token), ("AWS secret key", AWS_SECRET_KEY)]);
+        sweep(&planted, one.dir.path(), &output);
+    }
 }
 
 /// Nobody's user and group.

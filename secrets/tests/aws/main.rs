@@ -53,7 +53,7 @@ const FOUND: &str = r#"{"Name":"/a/b","SecretString":"from the stub"}"#;
 async fn a_name_has_its_leading_slash_its_prefix_or_neither() {
     let Some(moto) = Moto::start("a_name_has_its_leading_slash_its_prefix_or_neither") else { return };
     for name in ["/a/b", "a/b", "/prod/a/b"] {
-        moto.put(name, name).await;
+        moto.put(name, name);
     }
     let prefixed = AwsSettings { name_prefix: Some("/prod".to_owned()), ..moto.settings() };
     let stripped = AwsSettings { strip_leading_slash: true, ..moto.settings() };
@@ -65,8 +65,8 @@ async fn a_name_has_its_leading_slash_its_prefix_or_neither() {
 #[tokio::test]
 async fn a_key_reads_into_json_and_each_way_to_miss_it_is_told_apart() {
     let Some(moto) = Moto::start("a_key_reads_into_json_and_each_way_to_miss_it_is_told_apart") else { return };
-    moto.put("/json", r#"{"password": "p\"w", "port": 443, "empty": ""}"#).await;
-    moto.put("/text", "no json").await;
+    moto.put("/json", r#"{"password": "p\"w", "port": 443, "empty": ""}"#);
+    moto.put("/text", "no json");
     let stores = Stores::default().with("aws", moto.store(moto.settings()));
     assert_eq!(read_from(&stores, "secret:/json#password").await.unwrap(), "p\"w");
     assert!(read_from(&stores, "secret:/json").await.unwrap().starts_with('{'));
@@ -84,9 +84,9 @@ async fn a_key_reads_into_json_and_each_way_to_miss_it_is_told_apart() {
 async fn binary_deleted_and_too_large_secrets_are_refused_with_their_reason() {
     let Some(moto) = Moto::start("binary_deleted_and_too_large_secrets_are_refused_with_their_reason") else { return };
     moto.writer().create_secret().name("/binary").secret_binary(Blob::new([0, 255])).send().await.unwrap();
-    moto.put("/gone", "value").await;
+    moto.put("/gone", "value");
     moto.writer().delete_secret().secret_id("/gone").send().await.unwrap();
-    moto.put("/large", &"x".repeat(SecretValue::MAX)).await;
+    moto.put("/large", &"x".repeat(SecretValue::MAX));
     let stores = Stores::default().with("aws", moto.store(moto.settings()));
     assert!(problem(read_from(&stores, "secret:/binary").await).contains("SecretBinary"));
     assert!(problem(read_from(&stores, "secret:/gone").await).contains("scheduled for deletion"));
@@ -101,7 +101,7 @@ async fn binary_deleted_and_too_large_secrets_are_refused_with_their_reason() {
 #[tokio::test]
 async fn a_rotated_value_is_read_at_once() {
     let Some(moto) = Moto::start("a_rotated_value_is_read_at_once") else { return };
-    moto.put("/rotated", "old").await;
+    moto.put("/rotated", "old");
     let stores = Stores::default().with("aws", moto.store(moto.settings()));
     assert_eq!(read_from(&stores, "secret:/rotated").await.unwrap(), "old");
     moto.writer().put_secret_value().secret_id("/rotated").secret_string("new").send().await.unwrap();
@@ -113,8 +113,8 @@ async fn a_rotated_value_is_read_at_once() {
 
 #[tokio::test]
 async fn a_user_without_the_permission_is_denied_by_real_policies() {
-    let Some(mut moto) = Moto::start("a_user_without_the_permission_is_denied_by_real_policies") else { return };
-    moto.put("/a/b", "value").await;
+    let Some(moto) = Moto::start("a_user_without_the_permission_is_denied_by_real_policies") else { return };
+    moto.put("/a/b", "value");
     moto.enforce_policies();
     let nobody = moto.nobody.clone();
     let store = AwsStore::with_loader(moto.settings(), move || loader(&nobody.0, &nobody.1));
@@ -126,7 +126,7 @@ async fn a_user_without_the_permission_is_denied_by_real_policies() {
 #[tokio::test]
 async fn credentials_come_from_a_profile_and_from_a_web_identity() {
     let Some(moto) = Moto::start("credentials_come_from_a_profile_and_from_a_web_identity") else { return };
-    moto.put("/a/b", "value").await;
+    moto.put("/a/b", "value");
     let token = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(token.path(), "a.web.token").unwrap();
     let endpoint = &moto.endpoint;
@@ -159,7 +159,7 @@ async fn the_store_of_a_command_line_is_set_by_the_variables_of_aws() {
         return;
     }
     let Some(moto) = Moto::start(case) else { return };
-    moto.put("/a/b", "value").await;
+    moto.put("/a/b", "value");
     let child = Command::new(std::env::current_exe().unwrap())
         .args(["--exact", case])
         .env("IS_CHILD", "yes")
