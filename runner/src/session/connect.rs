@@ -92,7 +92,7 @@ pub(super) async fn connect(control_plane: &ControlPlane, redactor: &Redactor) -
     let peer = format!("{host}:{port}");
     let (config, key) = client_config(ca.as_ref(), identity, redactor).await?;
     let (authorization, token) = authorization(identity, redactor).await?.unzip();
-    let watched = key.or(token.flatten()).map(Arc::new);
+    let watched = key.or_else(|| token.flatten()).map(Arc::new);
     let stream = tokio::time::timeout(CONNECT, dial(Arc::new(config), host, *port, &peer, identity))
         .await
         .map_err(|_elapsed| ConnectError::Timeout { peer: peer.clone() })??;
