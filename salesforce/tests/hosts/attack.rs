@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use hybrid_runner_connector::{
@@ -65,6 +66,7 @@ pub(crate) struct Attack {
     /// Ports of `localhost` that are listed.
     pub(crate) listed: Vec<u16>,
     pub(crate) policy: Option<Policy>,
+    pub(crate) call_timeout: Duration,
 }
 
 #[derive(Default)]
@@ -87,7 +89,8 @@ impl Attack {
         let foreign = Evil::silent(&authority).await;
         // Every name leads to this machine, where the foreign server is.
         let names = Names::answering(&[&["127.0.0.1"]]);
-        Self { authority, org, foreign, names, listed: Vec::new(), policy: None }
+        let call_timeout = LocalConfig::default().call_timeout;
+        Self { authority, org, foreign, names, listed: Vec::new(), policy: None, call_timeout }
     }
 
     pub(crate) fn local(&self) -> LocalConfig {
@@ -96,7 +99,15 @@ impl Attack {
             self.listed.iter().map(|port| LocalHost { host: "localhost".to_owned(), port: *port, ca: ca.clone() });
         let hosts = HostPolicy::new(listed.collect()).unwrap();
         let lookup = Arc::new(self.names.clone());
-        LocalConfig { hosts, use_system_proxy: false, definitions_are_local: true, lookup, ..LocalConfig::default() }
+        let call_timeout = self.call_timeout;
+        LocalConfig {
+            hosts,
+            use_system_proxy: false,
+            definitions_are_local: true,
+            lookup,
+            call_timeout,
+            ..LocalConfig::default()
+        }
     }
 
     pub(crate) fn plan(&self, domain: &str, kind: Kind) -> Result<SalesforceSource, DefinitionError> {

@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use rcgen::{CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::ServerConfig;
 use rustls::pki_types::PrivatePkcs8KeyDer;
 use sandbox::SandboxHandle;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -43,6 +44,8 @@ impl Authority {
 pub(crate) enum Reply {
     /// These bytes, and the end of the connection.
     Raw(String),
+    /// These bytes, and then a blank now and then, for as long as somebody listens.
+    Trickle(String),
     /// What a healthy org answers.
     Relayed,
 }
@@ -132,6 +135,7 @@ async fn serve(
         let line = head.lines().next().unwrap_or_default().to_owned();
         let (answer, is_last) = match (script(&line), org) {
             (Reply::Raw(answer), _) => (answer.into_bytes(), true),
+            (Reply::Trickle(begin), _) => return trickle(&mut stream, begin.as_bytes()).await,
             (Reply::Relayed, Some((client, port))) => (relay(client, *port, &head, body).await, false),
             (Reply::Relayed, None) => return,
         };
@@ -141,6 +145,14 @@ async fn serve(
             drop(stream.shutdown().await);
             return;
         }
+    }
+}
+
+async fn trickle(stream: &mut (impl AsyncWrite + Unpin), mut next: &[u8]) {
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    while stream.write_all(next).await.is_ok() && stream.flush().await.is_ok() {
+        next = b" ";
+        ticks.tick().await;
     }
 }
 

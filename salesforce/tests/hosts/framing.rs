@@ -66,3 +66,29 @@ async fn an_answer_that_is_no_http_ends_the_login_at_once_and_is_not_asked_for_a
     println!("hosts: {cases} cases of answers that are no HTTP");
     assert!(cases >= 38, "{cases}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_trickles_ends_the_login_at_the_deadline_of_the_call() {
+    let ok = "HTTP/1.1 200 OK\r\n";
+    let begins = [
+        ("a status", "HTTP/1.1 200".to_owned()),
+        ("a header", format!("{ok}x:")),
+        ("a body of a length", format!("{ok}content-length: 1000000\r\n\r\n{{")),
+        ("a body without a length", format!("{ok}\r\n<")),
+    ];
+    for kind in LOGINS {
+        let mut attack = Attack::new().await;
+        attack.call_timeout = Duration::from_secs(1);
+        for (case, begin) in begins.clone() {
+            let front = Evil::before(&attack.authority, &attack.org, move |_| Reply::Trickle(begin.clone())).await;
+            attack.listed = vec![front.port()];
+            let begun = Instant::now();
+            let error = attack.error("localhost", kind).await;
+            assert!((attack.call_timeout..SOON).contains(&begun.elapsed()), "{case}: {:?}", begun.elapsed());
+            assert_eq!(error.reason, Reason::SourceUnreachable, "{case} {error}");
+            assert!(error.to_string().contains("within 1 s"), "{case} {error}");
+            assert_eq!(front.connections(), 1, "{case}: a password is sent once");
+            attack.assert_nothing_went_elsewhere(case);
+        }
+    }
+}
