@@ -16,10 +16,12 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use hybrid_runner_secrets::Redactor;
+use tokio::signal::unix::{SignalKind, signal};
 
-use crate::config::{ConfigError, Environment};
+use crate::config::{ConfigError, Environment, Log};
 use crate::hardening;
-use crate::telemetry::{Chain, TelemetryError};
+use crate::telemetry::{self, Chain, TelemetryError};
 use terminal::Terminal;
 
 /// Salesforce metadata into OpenMetadata; credentials never leave the network.
@@ -142,6 +144,23 @@ const MOST_THREADS: usize = 4;
 
 /// Threads for what blocks: names are looked up, files read. Enough for each connection of a run to look its host up.
 const BLOCKING_THREADS: usize = 16;
+
+/// Starts the log; neither it nor the terminal shows what the redactor knows from now on.
+fn start_output(terminal: &Terminal, log: &Log, redactor: &Redactor) -> Result<(), CommandError> {
+    terminal.without(redactor);
+    Ok(telemetry::start(log, redactor)?)
+}
+
+/// What a command comes to, unless somebody ends it first.
+async fn interruptible<T>(work: impl Future<Output = Result<T, CommandError>>) -> Result<T, CommandError> {
+    let mut terminate = signal(SignalKind::terminate())
+        .map_err(|error| CommandError::failed(format!("listen for signals: {error}")))?;
+    tokio::select! {
+        done = work => done,
+        _ = tokio::signal::ctrl_c() => Err(CommandError::failed("interrupted")),
+        _ = terminate.recv() => Err(CommandError::failed("interrupted")),
+    }
+}
 
 fn runtime() -> Result<tokio::runtime::Runtime, CommandError> {
     let cores = std::thread::available_parallelism().map_or(1, usize::from);

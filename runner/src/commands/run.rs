@@ -8,15 +8,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::terminal::Terminal;
-use super::{CommandError, runtime};
+use super::{CommandError, runtime, start_output};
 use crate::agent::Agent;
 use crate::config::{AgentConfig, Environment, Settings};
-use crate::telemetry;
 
 pub(super) fn run(config: &Path, environment: &Environment, terminal: &Terminal) -> Result<(), CommandError> {
     let settings = Settings::load(Some(config), environment)?;
-    terminal.without(settings.secrets.redactor());
-    telemetry::start(&settings.log, settings.secrets.redactor())?;
+    start_output(terminal, &settings.log, settings.secrets.redactor())?;
     let config = settings.into_agent()?;
     runtime()?.block_on(supervise(config))
 }

@@ -8,16 +8,15 @@ use comfy_table::Table;
 use hybrid_runner_connector::{DefinitionError, Reason, Source};
 use hybrid_runner_secrets::{Resolver, SecretError};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 
 use super::extract::local::WorkflowArguments;
 use super::terminal::Terminal;
-use super::{CommandError, runtime};
+use super::{CommandError, interruptible, runtime, start_output};
 use crate::config::{AgentConfig, Environment, Settings};
 use crate::plan::Connectors;
 use crate::preflight::{self, Checked};
 use crate::session;
-use crate::telemetry::{self, Chain};
+use crate::telemetry::Chain;
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Command {
@@ -60,8 +59,7 @@ pub(super) fn run(
         }
         None => {
             let settings = Settings::load(config.as_deref(), environment)?;
-            terminal.without(settings.secrets.redactor());
-            telemetry::start(&settings.log, settings.secrets.redactor())?;
+            start_output(terminal, &settings.log, settings.secrets.redactor())?;
             runtime()?.block_on(interruptible(check_all(settings.into_agent()?)))
         }
     }?;
@@ -72,16 +70,6 @@ pub(super) fn run(
     };
     terminal.print(&text)?;
     Ok(if rows.iter().all(|row| row.ok) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
-}
-
-async fn interruptible(rows: impl Future<Output = Result<Vec<Row>, CommandError>>) -> Result<Vec<Row>, CommandError> {
-    let mut terminate = signal(SignalKind::terminate())
-        .map_err(|error| CommandError::failed(format!("listen for signals: {error}")))?;
-    tokio::select! {
-        rows = rows => rows,
-        _ = tokio::signal::ctrl_c() => Err(CommandError::failed("interrupted")),
-        _ = terminate.recv() => Err(CommandError::failed("interrupted")),
-    }
 }
 
 /// The secrets of every pipeline that the control plane has for this agent.

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 use comfy_table::Table;
 use hybrid_runner_connector::{Step, StepOutcome};
 use serde::Serialize;
-use tokio::signal::unix::{SignalKind, signal};
 use tracing::{Instrument as _, Span};
 
 use super::extract::local::{Local, WorkflowArguments};
 use super::terminal::Terminal;
-use super::{CommandError, runtime};
+use super::{CommandError, interruptible, runtime};
 use crate::config::Environment;
 use crate::telemetry;
 
@@ -46,13 +45,7 @@ pub(super) fn run(
 
 async fn test(local: Local) -> Result<Vec<Step>, CommandError> {
     let span = if local.plan.is_verbose { telemetry::run_span(true, "local", &local.name) } else { Span::none() };
-    let mut terminate = signal(SignalKind::terminate())
-        .map_err(|error| CommandError::failed(format!("listen for signals: {error}")))?;
-    tokio::select! {
-        steps = local.plan.source.test_connection(local.secrets).instrument(span) => Ok(steps),
-        _ = tokio::signal::ctrl_c() => Err(CommandError::failed("interrupted")),
-        _ = terminate.recv() => Err(CommandError::failed("interrupted")),
-    }
+    interruptible(async { Ok(local.plan.source.test_connection(local.secrets).instrument(span).await) }).await
 }
 
 /// A step as it is printed; `control-plane test-connection` prints the same keys.

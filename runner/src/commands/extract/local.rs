@@ -10,11 +10,10 @@ use hybrid_runner_salesforce::LocalConfig;
 use hybrid_runner_secrets::{EnvStore, MemoryStore, Resolver, SecretValue, Stores, open_store};
 
 use super::prepare::{self, Prepared};
-use crate::commands::CommandError;
 use crate::commands::terminal::Terminal;
+use crate::commands::{CommandError, start_output};
 use crate::config::{Environment, Log, Settings};
 use crate::plan::{self, Connectors, Plan};
-use crate::telemetry;
 
 /// The arguments that say what is read and where its secrets are.
 #[derive(Debug, clap::Args)]
@@ -62,8 +61,7 @@ impl WorkflowArguments {
         let is_asked = self.config.is_some() || environment.var("HYBRID_RUNNER_LOG__LEVEL").is_some();
         let log =
             if is_asked { settings.log.clone() } else { Log { level: "warn".to_owned(), ..settings.log.clone() } };
-        terminal.without(settings.secrets.redactor());
-        telemetry::start(&log, settings.secrets.redactor())?;
+        start_output(terminal, &log, settings.secrets.redactor())?;
         Ok(settings)
     }
 
