@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control_plane::clock::{Clock, ManualClock};
-use control_plane::config::{Config, LeaseConfig, Tls};
+use control_plane::config::{Config, LeaseConfig, RetryConfig, Tls};
 use control_plane::identity::{Agent, Agents, hash_token};
 use control_plane::pki::{Authority, Issued};
 use control_plane::server::ServeError;
@@ -140,6 +140,7 @@ async fn bind(folder: &Path, lease: LeaseConfig, clock: &ManualClock) -> (contro
         pipelines: folder.join("pipelines"),
         agents: folder.join("agents.yaml"),
         lease,
+        retry: RetryConfig::default(),
     };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store).await.unwrap());
     let clock: Arc<dyn Clock> = Arc::new(clock.clone());
