@@ -17,7 +17,7 @@ use control_plane::digest;
 use control_plane::store::{
     Applied, BACKOFF, Batch, Content, Deletions, Ending, EnqueueError, Eof, Event, Failure, Fault, Granted, LeaseId,
     Listed, MAX_EVENTS, MemoryStore, NewDefinition, Pace, Record, Refusal, Run, RunId, RunState, ScheduleText,
-    SqliteStore, Store, Summary, Token, UnreadableSecret, Verdict, WriteError, Writer,
+    SqliteStore, Store, Summary, Token, UnreadableSecret, Verdict, WriteError, Writer, ready_runs,
 };
 use jiff::Timestamp;
 
@@ -208,6 +208,13 @@ macro_rules! contract {
         }
     };
 }
+
+#[path = "store_contract/backup.rs"]
+mod backup;
+#[path = "store_contract/model.rs"]
+mod model;
+#[path = "store_contract/resume.rs"]
+mod resume;
 
 contract! {
     async fn a_definition_gets_the_next_version_when_its_workflow_changes(subject: Subject) {
