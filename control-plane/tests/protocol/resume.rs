@@ -155,7 +155,7 @@ async fn a_run_that_no_agent_begins_fails_in_the_end() {
     let lease = LeaseConfig { ttl: Duration::from_secs(3_600), ..LeaseConfig::default() };
     let plane = Plane::with_lease(lease).await;
     let mut west = west(&plane).await;
-    let (mut session, token) = granted(&plane, &mut west).await;
+    let (session, token) = granted(&plane, &mut west).await;
     session.ask(9).await;
     let run_id = token.run_id.parse().unwrap();
     let run = soon("the end of the run", async {

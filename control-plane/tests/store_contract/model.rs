@@ -245,13 +245,6 @@ impl Played {
                 let held: Vec<RunId> = tokens.iter().map(|token| token.run_id).collect();
                 assert_eq!(store.renew(AGENT, &tokens).await.unwrap(), held);
             }
-            Action::Lose => {
-                let Some(run_id) = self.model.active().map(|run| run.run_id) else { return };
-                let lease = run(&*store, run_id).await.lease.unwrap();
-                assert!(store.expire(run_id, &lease, Ending::Lost, AGENT_LOST, at).await.unwrap());
-                self.model.lost();
-                self.model.take_writer();
-            }
             Action::Fail(reason) => {
                 self.model.failed(reason);
                 if let Some(writer) = self.model.take_writer() {
@@ -264,12 +257,9 @@ impl Played {
                     assert!(store.release(&writer, HANDED_BACK, reason, "", at).await.unwrap());
                 }
             }
-            Action::Cancel => {
-                let Some(run) = self.model.runs.iter_mut().find(|run| !run.state.is_final()) else { return };
-                store.cancel(run.run_id, at).await.unwrap();
-                run.ends(RunState::Cancelled);
-                self.model.former.extend(run.writer.take());
-            }
+            Action::Lose => self.lose().await,
+            Action::Cancel => self.cancel().await,
+            Action::Late => self.late().await,
             Action::Commit => self.commit().await,
             Action::Define => {
                 self.model.version += 1;
@@ -281,14 +271,31 @@ impl Played {
                     .unwrap();
             }
             Action::Wait(seconds) => self.model.clock += seconds,
-            Action::Late => {
-                for writer in &self.model.former {
-                    assert!(store.apply(writer, &batch(&tables(0..1))).await.is_err());
-                    assert!(store.open(writer).await.is_err());
-                    assert_eq!(store.renew(AGENT, &[writer.token]).await.unwrap(), []);
-                    assert!(!store.release(writer, FAILED, "INTERNAL", "", at).await.unwrap());
-                }
-            }
+        }
+    }
+
+    async fn lose(&mut self) {
+        let Some(run_id) = self.model.active().map(|run| run.run_id) else { return };
+        let lease = run(&*self.store, run_id).await.lease.unwrap();
+        assert!(self.store.expire(run_id, &lease, Ending::Lost, AGENT_LOST, self.model.now()).await.unwrap());
+        self.model.lost();
+        self.model.take_writer();
+    }
+
+    async fn cancel(&mut self) {
+        let at = self.model.now();
+        let Some(run) = self.model.runs.iter_mut().find(|run| !run.state.is_final()) else { return };
+        self.store.cancel(run.run_id, at).await.unwrap();
+        run.ends(RunState::Cancelled);
+        self.model.former.extend(run.writer.take());
+    }
+
+    async fn late(&mut self) {
+        for writer in &self.model.former {
+            assert!(self.store.apply(writer, &batch(&tables(0..1))).await.is_err());
+            assert!(self.store.open(writer).await.is_err());
+            assert_eq!(self.store.renew(AGENT, &[writer.token]).await.unwrap(), []);
+            assert!(!self.store.release(writer, FAILED, "INTERNAL", "", self.model.now()).await.unwrap());
         }
     }
 

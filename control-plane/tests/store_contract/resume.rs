@@ -15,7 +15,7 @@ async fn grant(store: &dyn Store, run_id: RunId, at: Timestamp) -> Option<Grante
 
 /// As [`grant`], for a run that must be granted; its push is open.
 async fn regranted(store: &dyn Store, run_id: RunId, at: Timestamp) -> (Granted, Writer) {
-    let granted = grant(store, run_id, at).await.expect("the run is granted");
+    let granted = grant(store, run_id, at).await.unwrap();
     let writer = writer(&granted);
     store.open(&writer).await.unwrap();
     (granted, writer)

@@ -96,7 +96,7 @@ impl State {
         let After { run, keeps_staged, hold } = rules::end(&row.run, ending, reason, detail, now);
         let pipeline = self.pipelines.get_mut(&run.pipeline);
         if let Some(pipeline) = pipeline.filter(|pipeline| pipeline.definition.version == run.definition_version) {
-            pipeline.hold = hold.or(pipeline.hold.take());
+            pipeline.hold = hold.or_else(|| pipeline.hold.take());
         }
         row.run = run;
         if !keeps_staged {
