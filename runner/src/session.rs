@@ -89,7 +89,6 @@ impl Reason {
     pub(crate) const FENCED: Self = Self("FENCED");
     pub(crate) const LEASE_EXPIRED: Self = Self("LEASE_EXPIRED");
     pub(crate) const LEASE_REVOKED: Self = Self("LEASE_REVOKED");
-    pub(crate) const OUT_OF_ORDER: Self = Self("OUT_OF_ORDER");
     pub(crate) const CANCELLED: Self = Self("CANCELLED");
     pub(crate) const DRAINING: Self = Self("DRAINING");
     pub(crate) const RUN_DEADLINE: Self = Self("RUN_DEADLINE");

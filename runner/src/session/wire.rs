@@ -62,7 +62,6 @@ pub(super) fn received(response: v1::SessionResponse) -> Received {
         Some(Response::Pushback(pushback)) => {
             duration(pushback.retry_after, "Pushback.retry_after").map(Received::Pushback)
         }
-        Some(Response::Drain(_)) => Err("Drain, which control planes do not say".to_owned()),
         Some(Response::TestConnection(test)) => test_asked(test),
         Some(Response::DefinitionsSent(_)) => Ok(unasked("DefinitionsSent", DIAGNOSTIC)),
     };
@@ -326,7 +325,6 @@ mod tests {
             Reason::FENCED,
             Reason::LEASE_EXPIRED,
             Reason::LEASE_REVOKED,
-            Reason::OUT_OF_ORDER,
             Reason::CANCELLED,
             Reason::DRAINING,
             Reason::RUN_DEADLINE,
