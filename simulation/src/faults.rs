@@ -111,7 +111,7 @@ impl Plan {
 fn fault(random: &mut fastrand::Rng, agents: usize) -> Action {
     let agent = random.usize(..agents);
     let is_gone = random.bool();
-    match random.u32(..17) {
+    match random.u32(..20) {
         0..3 => Action::KillAgent { agent, is_gone, down: seconds(random, 0, 20) },
         3 => Action::StopAgent { agent, down: seconds(random, 3, 40) },
         4 | 5 => Action::KillPlane { is_gone, down: seconds(random, 0, 20) },
@@ -119,9 +119,9 @@ fn fault(random: &mut fastrand::Rng, agents: usize) -> Action {
         8 | 9 => Action::Partition { agent, length: seconds(random, 1, 40) },
         10 => Action::Oneway { agent, to_plane: random.bool(), length: seconds(random, 1, 40) },
         11 | 12 => Action::Hold { agent, length: seconds(random, 1, 25) },
-        13 => Action::Suspend { agent, length: seconds(random, 5, 25) },
-        14 => Action::Slow { agent, latency: millis(random, 300, 3_000), length: seconds(random, 2, 20) },
-        15 => Action::Jump { agent, by: seconds(random, 1, 400 * 86_400) },
+        13..17 => Action::Suspend { agent, length: seconds(random, 10, 28) },
+        17 => Action::Slow { agent, latency: millis(random, 300, 3_000), length: seconds(random, 2, 20) },
+        18 => Action::Jump { agent, by: seconds(random, 1, 400 * 86_400) },
         _ => {
             let far = random.i64(1..400 * 86_400);
             Action::StepWall { seconds: if random.bool() { far } else { -far } }

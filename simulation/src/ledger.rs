@@ -36,6 +36,9 @@ const NEVER: [&str; 8] = [
     "SECRET_IN_OUTPUT",
 ];
 
+/// Counted when a copy of the disk was put in its place.
+const RESTORED: &str = "an older copy of the disk was restored";
+
 /// What a source may be ahead of what is durable: the window of 4 MiB, the emission that waits and the one that did not
 /// fit, each of four bodies of at most 700 KiB, and the batch that is being written.
 const MAX_AHEAD: usize = 4 * 1024 * 1024 + 2 * 4 * 700 * 1024 + 1024 * 1024;
@@ -116,6 +119,7 @@ impl Ledger {
     /// The control plane goes on with a backup.
     pub fn restore(&mut self, books: Books) {
         self.trace.write("restored", "", 0);
+        self.count(RESTORED);
         self.books = books;
     }
 
@@ -182,7 +186,9 @@ impl Ledger {
         let run = self.grants.iter().find(|(_, grant)| grant.run_id == run_id).map(|(_, grant)| grant.pipeline.clone());
         let pipeline = run.unwrap_or_default();
         self.trace.write(how, &format!("{pipeline} {reason}"), 0);
-        self.demand(!NEVER.contains(&reason), || format!("{pipeline}: a run ended for {reason}"));
+        // A control plane that was restored goes on where this agent holds nothing any more.
+        let is_behind = reason == "OUT_OF_ORDER" && self.counts.contains_key(RESTORED);
+        self.demand(is_behind || !NEVER.contains(&reason), || format!("{pipeline}: a run ended for {reason}"));
         let is_its = |grants: &HashMap<_, Grant>, lease: &[u8; 16]| {
             grants.get(lease).is_some_and(|grant| grant.run_id == run_id)
         };

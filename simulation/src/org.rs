@@ -25,13 +25,20 @@ pub struct Org {
     entities: usize,
     /// The largest body, in bytes.
     largest: usize,
-    truths: Mutex<BTreeMap<(String, u32), Arc<Vec<Entity>>>>,
+    variants: Mutex<BTreeMap<(String, u32), Variant>>,
     /// What sources do wrong; none once the org has healed.
     pub moods: Mutex<Moods>,
     /// Entities that some reading could not read.
     pub unreadable: Mutex<BTreeSet<String>>,
     /// How often a reading did what a mood says.
     pub seen: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// A variant, made once: hashes are not for nothing.
+#[derive(Debug, Clone)]
+struct Variant {
+    entities: Arc<Vec<Entity>>,
+    truth: Arc<Truth>,
 }
 
 /// How the org is: each is a chance in a thousand at each emission, but for the pace.
@@ -55,7 +62,7 @@ impl Org {
     /// The org of a seed.
     #[must_use]
     pub fn new(seed: u64, random: &mut fastrand::Rng) -> Arc<Self> {
-        let is_bulky = random.u32(..16) == 0;
+        let is_bulky = random.u32(..40) == 0;
         let moods = Moods {
             fails: if random.bool() { 0 } else { random.u32(1..30) },
             denies: if random.u32(..8) == 0 { 5 } else { 0 },
@@ -68,7 +75,7 @@ impl Org {
             seed,
             entities: random.usize(6..28),
             largest: if is_bulky { 700 * 1024 } else { 600 },
-            truths: Mutex::default(),
+            variants: Mutex::default(),
             moods: Mutex::new(moods),
             unreadable: Mutex::default(),
             seen: Mutex::default(),
@@ -88,16 +95,23 @@ impl Org {
     /// What the source of this variant of a pipeline yields, in order.
     #[must_use]
     pub fn entities(&self, pipeline: &str, variant: u32) -> Arc<Vec<Entity>> {
-        let mut truths = self.truths.lock().unwrap();
-        let truth = truths.entry((pipeline.to_owned(), variant));
-        Arc::clone(truth.or_insert_with(|| Arc::new(self.make(pipeline, variant))))
+        self.variant(pipeline, variant).entities
     }
 
     /// As [`Org::entities`], to compare with.
     #[must_use]
-    pub fn truth(&self, pipeline: &str, variant: u32) -> Truth {
-        let entities = self.entities(pipeline, variant);
-        entities.iter().map(|entity| (entity.fqn.clone(), entity.content_hash())).collect()
+    pub fn truth(&self, pipeline: &str, variant: u32) -> Arc<Truth> {
+        self.variant(pipeline, variant).truth
+    }
+
+    fn variant(&self, pipeline: &str, variant: u32) -> Variant {
+        let mut variants = self.variants.lock().unwrap();
+        let made = variants.entry((pipeline.to_owned(), variant)).or_insert_with(|| {
+            let entities = self.make(pipeline, variant);
+            let truth = entities.iter().map(|entity| (entity.fqn.clone(), entity.content_hash())).collect();
+            Variant { entities: Arc::new(entities), truth: Arc::new(truth) }
+        });
+        made.clone()
     }
 
     fn make(&self, pipeline: &str, variant: u32) -> Vec<Entity> {

@@ -109,7 +109,7 @@ fn begin_afresh(world: &mut World) {
     let mut ledger = world.ledger.lock().unwrap();
     for pipeline in &world.pipelines {
         let (found, wanted) = (ledger.committed(&pipeline.name), world.org.truth(&pipeline.name, pipeline.variant));
-        ledger.demand(found == wanted, || {
+        ledger.demand(found == *wanted, || {
             format!("I1: after a fresh run {} is not what its source yields", pipeline.name)
         });
     }

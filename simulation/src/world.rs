@@ -25,7 +25,7 @@ use plane::Plane;
 pub const TTL: Duration = Duration::from_secs(6);
 
 /// Simulated time between two looks at everything: within it a host's own timers are exact, messages wait for the end.
-const TICKS: [u64; 3] = [20, 40, 80];
+const TICKS: [u64; 3] = [25, 50, 100];
 
 /// See the module.
 pub struct World {

@@ -12,6 +12,9 @@ const SEEDS: u64 = 2_000;
 /// One seed in so many runs twice.
 const TWICE: u64 = 20;
 
+/// A seed is replayed so often, or until it fails: its runs differ in what `select!` and watches draw.
+const REPLAYS: usize = 20;
+
 /// A deliberate fault is found within so many seeds.
 const FOUND_WITHIN: u64 = 200;
 
@@ -120,9 +123,11 @@ fn run_shard(shard: u64) {
 fn replay(seed: u64) {
     let level = tracing::Level::INFO;
     drop(tracing_subscriber::fmt().with_max_level(level).without_time().with_test_writer().try_init());
-    let outcome = run(seed, true);
-    println!("{}\n{:#?}", outcome.trace, outcome.counts);
-    assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}", outcome.violations);
+    for _ in 0..REPLAYS {
+        let outcome = run(seed, true);
+        println!("{}\n{:#?}", outcome.trace, outcome.counts);
+        assert!(outcome.violations.is_empty(), "seed {seed}: {:#?}", outcome.violations);
+    }
 }
 
 /// A panic is a violation: the seed has to be told.

@@ -67,7 +67,7 @@ pub(super) fn commit(
         }
         read.extend(truth.get_key_value(&failure.fqn).map(|(fqn, hash)| (fqn.clone(), *hash)));
     }
-    if read != truth {
+    if read != *truth {
         wrong.push(difference("I1: what was staged", pipeline, &read, &truth));
     }
     if eof.complete != eof.failures.is_empty() {

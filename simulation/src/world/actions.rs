@@ -155,7 +155,6 @@ impl World {
     fn restore(&mut self, down: Duration) {
         let Some(backup) = self.backup.take() else { return };
         self.kill_plane(false, down);
-        self.count("an older copy of the disk was restored");
         self.disk.restore(backup);
     }
 
