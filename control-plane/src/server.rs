@@ -159,7 +159,7 @@ impl ControlPlane {
         let listen = |source| StartError::Listen { address: config.listen, source };
         let local_addr = listener.local_addr().map_err(listen)?;
         let tls = accept::server_config(&config.tls)?;
-        let shared = Arc::new(Shared::new(store, clock, config.lease));
+        let shared = Arc::new(Shared::new(store, clock, config.lease, config.retry));
         let folder = folder::load(&config, &shared).await?;
         Ok(Bound { config, shared, folder, listener, local_addr, tls })
     }
