@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 
 use control_plane::digest::Hash;
-use control_plane::store::{Deletions, EntityBody, Eof, Figures, Granted, Opened, Record, Run, RunId, Token};
+use control_plane::store::{Deletions, EntityBody, Eof, Figures, Granted, Opened, Record, Run, RunId, RunState, Token};
 
 use crate::org::{Org, Truth};
 pub use trace::Trace;
@@ -35,6 +35,13 @@ const NEVER: [&str; 8] = [
     "LIMIT_EXCEEDED",
     "SECRET_IN_OUTPUT",
 ];
+
+/// Reasons that pass: such a run is tried again, so often in all.
+const PASSES: [&str; 4] = ["SOURCE_UNREACHABLE", "SOURCE_PROTOCOL", "SOURCE_THROTTLED", "SECRET_STORE_UNREACHABLE"];
+const MAX_ATTEMPTS: u32 = 3;
+
+/// So many agents are lost in a row, without a new durable record, before a run fails for it.
+const MAX_LOST: u32 = 5;
 
 /// Counted when a copy of the disk was put in its place.
 const RESTORED: &str = "an older copy of the disk was restored";
@@ -83,8 +90,6 @@ struct Grant {
     agent: String,
     fence: u64,
     variant: u32,
-    /// Whether a push was opened under it.
-    is_opened: bool,
 }
 
 /// The records of a run that are durable.
@@ -93,6 +98,11 @@ struct Staged {
     records: Vec<(String, Hash)>,
     /// Of their bodies, those that did not travel included.
     bytes: usize,
+    /// Under which they were staged: the definition's version, and whether everything was read.
+    version: u64,
+    full: bool,
+    /// Whether the source could not go on after them.
+    is_unusable: bool,
 }
 
 impl Ledger {
@@ -176,26 +186,52 @@ impl Ledger {
             agent: agent.to_owned(),
             fence: token.fence,
             variant,
-            is_opened: false,
         };
         self.grants.insert(token.lease_id.0, grant);
+        self.goes_on(granted);
     }
 
-    /// The lease of a run ended without a commit.
-    pub fn ended(&mut self, run_id: RunId, how: &str, reason: &str) {
-        let run = self.grants.iter().find(|(_, grant)| grant.run_id == run_id).map(|(_, grant)| grant.pipeline.clone());
-        let pipeline = run.unwrap_or_default();
-        self.trace.write(how, &format!("{pipeline} {reason}"), 0);
-        // A control plane that was restored goes on where this agent holds nothing any more.
-        let is_behind = reason == "OUT_OF_ORDER" && self.counts.contains_key(RESTORED);
-        self.demand(is_behind || !NEVER.contains(&reason), || format!("{pipeline}: a run ended for {reason}"));
-        let is_its = |grants: &HashMap<_, Grant>, lease: &[u8; 16]| {
-            grants.get(lease).is_some_and(|grant| grant.run_id == run_id)
-        };
-        if let Some(books) = self.books.pipelines.get_mut(&pipeline)
-            && books.current.is_some_and(|lease| is_its(&self.grants, &lease))
-        {
-            books.current = None;
+    /// A grant goes on after what is durable; clean only for a reason.
+    fn goes_on(&mut self, granted: &Granted) {
+        let Granted { token, pipeline, definition_version, full, .. } = granted;
+        let staged = self.books.runs.entry(token.run_id).or_default();
+        let durable = staged.records.len() as u64;
+        let may_be_dropped = staged.version != *definition_version || staged.full != *full || staged.is_unusable;
+        let from = granted.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.next_seq);
+        if from == 0 && may_be_dropped {
+            *staged = Staged::default();
+        }
+        (staged.version, staged.full) = (*definition_version, *full);
+        self.demand(from == durable || (from == 0 && may_be_dropped), || {
+            format!("I1: a run of {pipeline} goes on at {from}, and {durable} records are durable")
+        });
+        if durable > 0 {
+            self.count(if from > 0 { "a run went on from its checkpoint" } else { "a run began again clean" });
+        }
+    }
+
+    /// The lease of a run ended without a commit, and this is the run now.
+    pub fn ended(&mut self, run: &Run, how: &str, reason: &str) {
+        let Run { run_id, pipeline, state, attempt, .. } = run;
+        self.trace.write(how, &format!("{pipeline} {reason} {}", state.as_str()), u64::from(*attempt));
+        self.demand(!NEVER.contains(&reason), || format!("{pipeline}: a run ended for {reason}"));
+        let is_early = *state == RunState::Failed
+            && match reason {
+                "AGENT_LOST" => run.lost < MAX_LOST,
+                _ => PASSES.contains(&reason) && *attempt < MAX_ATTEMPTS,
+            };
+        self.demand(!is_early, || format!("{pipeline}: a run failed for {reason} at attempt {attempt}"));
+        if reason == "CHECKPOINT_UNUSABLE" {
+            self.books.runs.entry(*run_id).or_default().is_unusable = true;
+        }
+        if state.is_final() {
+            self.books.runs.remove(run_id);
+        } else if PASSES.contains(&reason) {
+            self.count("a run was tried again after a pause");
+        }
+        let grants = &self.grants;
+        if let Some(books) = self.books.pipelines.get_mut(pipeline) {
+            books.current.take_if(|lease| grants.get(lease).is_some_and(|grant| grant.run_id == *run_id));
         }
     }
 
@@ -214,22 +250,12 @@ impl Ledger {
         if !self.check_writer(token, "opened") {
             return;
         }
-        let Some(grant) = self.grants.get_mut(&token.lease_id.0) else { return };
-        let is_first = !std::mem::replace(&mut grant.is_opened, true);
-        let pipeline = grant.pipeline.clone();
-        let staged = self.books.runs.entry(token.run_id).or_default();
-        let durable = staged.records.len() as u64;
-        if is_first && opened.next_seq == 0 {
-            *staged = Staged::default();
-        }
-        let goes_on = opened.next_seq == durable || (is_first && opened.next_seq == 0);
-        self.trace.write("opened", &pipeline, opened.next_seq);
-        self.demand(goes_on, || {
-            format!("I5: a push of {pipeline} goes on at {}, and {durable} records are durable", opened.next_seq)
+        let durable = self.books.runs.get(&token.run_id).map_or(0, |run| run.records.len() as u64);
+        let Opened { pipeline, next_seq, .. } = opened;
+        self.trace.write("opened", pipeline, *next_seq);
+        self.demand(*next_seq == durable, || {
+            format!("I5: a push of {pipeline} goes on at {next_seq}, and {durable} records are durable")
         });
-        if is_first && durable > 0 {
-            self.count(if opened.next_seq > 0 { "a run went on elsewhere" } else { "a run began again clean" });
-        }
     }
 
     /// A batch was applied.

@@ -24,15 +24,15 @@
     reason = "a harness fails loudly, and its numbers are small"
 )]
 
-pub mod clocks;
-pub mod faults;
-pub mod ledger;
+mod clocks;
+mod faults;
+mod ledger;
 pub mod mutation;
-pub mod network;
-pub mod org;
+mod network;
+mod org;
 mod run;
-pub mod source;
-pub mod store;
-pub mod world;
+mod source;
+mod store;
+mod world;
 
 pub use run::{Outcome, simulate};

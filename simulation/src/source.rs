@@ -89,7 +89,12 @@ impl Scripted {
         }
         if self.chance(moods.fails) {
             self.org.note("a source failed for a while");
-            let reasons = [Reason::SourceUnreachable, Reason::SourceProtocol, Reason::SecretStoreUnreachable];
+            let reasons = [
+                Reason::SourceUnreachable,
+                Reason::SourceProtocol,
+                Reason::SecretStoreUnreachable,
+                Reason::SourceThrottled,
+            ];
             let reason = reasons[self.random.lock().unwrap().usize(..reasons.len())];
             return Err(SourceError::new(reason, "the org is not well"));
         }

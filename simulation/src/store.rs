@@ -5,7 +5,7 @@ mod delegate;
 use std::sync::{Arc, Mutex};
 
 use control_plane::store::{
-    Applied, Batch, EntityBody, Eof, Figures, Granted, MemoryStore, Opened, Run, RunId, Store as _, StoreError, Token,
+    Applied, Batch, EntityBody, Eof, Figures, Granted, MemoryStore, Opened, RunId, Store as _, StoreError, Token,
     WriteError, Writer,
 };
 
@@ -103,10 +103,8 @@ impl Watched {
 
     /// After a lease was ended: what became of its run.
     async fn ended(&self, run_id: RunId, how: &str, reason: &str) -> Result<(), StoreError> {
-        self.ledger().ended(run_id, how, reason);
-        let run = self.store.run(run_id).await?;
-        if let Some(Run { state, .. }) = run {
-            self.ledger().trace.write("now", state.as_str(), 0);
+        if let Some(run) = self.store.run(run_id).await? {
+            self.ledger().ended(&run, how, reason);
         }
         Ok(())
     }

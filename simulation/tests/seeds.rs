@@ -19,7 +19,7 @@ const REPLAYS: usize = 20;
 const FOUND_WITHIN: u64 = 200;
 
 /// What has to take place in the course of all seeds: a fault that hits nothing proves nothing.
-const TAKES_PLACE: [&str; 30] = [
+const TAKES_PLACE: [&str; 34] = [
     "a body was needed",
     "a commit was asked for again",
     "a definition changed in a run",
@@ -28,6 +28,10 @@ const TAKES_PLACE: [&str; 30] = [
     "a pipeline was disabled",
     "a pipeline was enabled again",
     "a run began again clean",
+    "a checkpoint was not usable",
+    "a reading went on from a checkpoint",
+    "a run was tried again after a pause",
+    "a run went on from its checkpoint",
     "a run deleted",
     "a run found something unchanged",
     "a run was committed",

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use control_plane::store::{
     Applied, AskError, BaselineEntry, Batch, ConnectionTest, ConnectionTests, Definition, Ending, EnqueueError,
-    EntityBody, EntityRow, Eof, Event, Failure, Fault, Figures, Granted, Lease, Listed, NewDefinition, Opened,
+    EntityBody, EntityRow, Eof, Event, Failure, Fault, Figures, Granted, Hold, Lease, Listed, NewDefinition, Opened,
     PendingDeletions, Run, RunId, RunState, Store, StoreError, TestAnswer, TestId, Token, Verdict, WriteError, Writer,
 };
 use jiff::Timestamp;
@@ -13,6 +13,10 @@ use crate::mutation::Mutation;
 
 #[async_trait]
 impl Store for Watched {
+    fn place(&self) -> String {
+        self.store.place()
+    }
+
     async fn put_definitions(
         &self,
         definitions: Vec<NewDefinition>,
@@ -56,6 +60,10 @@ impl Store for Watched {
             self.ledger().count("a schedule fired");
         }
         Ok(queued)
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        self.store.holds().await
     }
 
     async fn runs(&self, pipeline: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {

@@ -17,8 +17,11 @@ use crate::network::Wire;
 use crate::org::Org;
 use crate::source::Scripted;
 
-/// A stopped agent has left within this time (L5).
-const LEAVES: Duration = Duration::from_secs(30);
+/// How long a stopped agent lets its runs go on: not as long as most take.
+const DRAIN: Duration = Duration::from_secs(4);
+
+/// A stopped agent has left within this time (L5): its runs, two seconds for its farewell, and a little.
+const LEAVES: Duration = Duration::from_secs(7);
 
 /// Runs of an agent whose acks are watched.
 const WATCHED: usize = 8;
@@ -87,6 +90,7 @@ impl AgentHost {
             let config = AgentConfig {
                 control_plane: fixtures::control_plane(number),
                 slots,
+                drain_timeout: DRAIN,
                 secrets: Arc::new(Stores::default()),
                 salesforce: LocalConfig::default(),
                 policy: None,

@@ -71,6 +71,7 @@ pub(super) fn write(dir: &Path) {
 tls: {{certificate: server.pem, key: server.key, client_ca: ca.pem}}
 store: {{sqlite: none}}
 lease: {{ttl: {ttl}s, heartbeat: {heartbeat}s}}
+retry: {{backoff: 500ms}}
 "
     );
     put("control-plane.yaml", &config);
