@@ -8,14 +8,14 @@ use jiff::{SignedDuration, Timestamp};
 
 /// Simulated time since the beginning; zero outside of the simulation.
 #[must_use]
-pub fn elapsed() -> Duration {
+pub(crate) fn elapsed() -> Duration {
     turmoil::sim_elapsed().unwrap_or_default()
 }
 
 /// The boot clock of an agent's machine. It may jump forward (suspend) and stand still (a virtual machine that is
 /// copied); it never goes back.
 #[derive(Debug, Clone, Default)]
-pub struct AgentClock(Arc<Mutex<AgentTime>>);
+pub(crate) struct AgentClock(Arc<Mutex<AgentTime>>);
 
 #[derive(Debug, Default)]
 struct AgentTime {
@@ -28,17 +28,17 @@ struct AgentTime {
 
 impl AgentClock {
     /// Jumps forward.
-    pub fn jump(&self, by: Duration) {
+    pub(crate) fn jump(&self, by: Duration) {
         self.0.lock().unwrap().ahead += by;
     }
 
     /// Stands still from now on.
-    pub fn freeze(&self, now: Duration) {
+    pub(crate) fn freeze(&self, now: Duration) {
         self.0.lock().unwrap().frozen_at.get_or_insert(now);
     }
 
     /// Goes on from where it stood.
-    pub fn thaw(&self, now: Duration) {
+    pub(crate) fn thaw(&self, now: Duration) {
         let mut time = self.0.lock().unwrap();
         if let Some(since) = time.frozen_at.take() {
             time.behind += now.saturating_sub(since);
@@ -58,21 +58,21 @@ impl hybrid_runner::Clock for AgentClock {
 
 /// The clocks of the control plane's machine. Its wall clock may be set.
 #[derive(Debug, Clone, Default)]
-pub struct PlaneClock(Arc<Mutex<SignedDuration>>);
+pub(crate) struct PlaneClock(Arc<Mutex<SignedDuration>>);
 
 /// Where the wall clock begins: 2026-01-01, far from a change of anybody's offset.
 const BEGINNING: i64 = 1_767_225_600;
 
 impl PlaneClock {
     /// Sets the wall clock by so many seconds, forward or back.
-    pub fn step(&self, seconds: i64) {
+    pub(crate) fn step(&self, seconds: i64) {
         let mut off = self.0.lock().unwrap();
         *off = off.saturating_add(SignedDuration::from_secs(seconds));
     }
 
     /// The wall clock at this simulated time.
     #[must_use]
-    pub fn at(&self, elapsed: Duration) -> Timestamp {
+    pub(crate) fn at(&self, elapsed: Duration) -> Timestamp {
         let passed = SignedDuration::try_from(elapsed).unwrap() + *self.0.lock().unwrap();
         Timestamp::from_second(BEGINNING).unwrap() + passed
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 /// Something that happens to a [`World`](crate::world::World).
 #[derive(Debug, Clone, Copy)]
-pub enum Action {
+pub(crate) enum Action {
     /// An agent's process dies; `is_gone`: its machine with it, so that nobody answers for it.
     KillAgent { agent: usize, is_gone: bool, down: Duration },
     /// An agent is told to stop, as by SIGTERM.
@@ -52,17 +52,17 @@ pub enum Action {
 
 /// What happens when, in order.
 #[derive(Debug, Default)]
-pub struct Plan {
+pub(crate) struct Plan {
     actions: BTreeMap<(Duration, u32), Action>,
     made: u32,
     /// When everything heals.
-    pub end: Duration,
+    pub(crate) end: Duration,
 }
 
 impl Plan {
     /// The plan of a seed.
     #[must_use]
-    pub fn draw(random: &mut fastrand::Rng, agents: usize, pipelines: usize) -> Self {
+    pub(crate) fn draw(random: &mut fastrand::Rng, agents: usize, pipelines: usize) -> Self {
         let mut plan = Self { end: seconds(random, 15, 60), ..Self::default() };
         for pipeline in 0..pipelines {
             plan.add(millis(random, 300, 4_000), Action::Trigger { pipeline, full: false });
@@ -92,13 +92,13 @@ impl Plan {
     }
 
     /// Adds what follows from something.
-    pub fn add(&mut self, at: Duration, action: Action) {
+    pub(crate) fn add(&mut self, at: Duration, action: Action) {
         self.made += 1;
         self.actions.insert((at, self.made), action);
     }
 
     /// What is due.
-    pub fn next(&mut self, now: Duration) -> Option<Action> {
+    pub(crate) fn next(&mut self, now: Duration) -> Option<Action> {
         let first = self.actions.first_entry().filter(|entry| entry.key().0 <= now)?;
         Some(first.remove())
     }

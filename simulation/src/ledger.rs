@@ -17,12 +17,14 @@ mod trace;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
+use std::time::Duration;
 
 use control_plane::digest::Hash;
 use control_plane::store::{Deletions, EntityBody, Eof, Figures, Granted, Opened, Record, Run, RunId, RunState, Token};
 
+use crate::clocks;
 use crate::org::{Org, Truth};
-pub use trace::Trace;
+pub(crate) use trace::Trace;
 
 /// Refusals and reasons that nothing in a simulation can justify: somebody broke the protocol or lost count.
 const NEVER: [&str; 8] = [
@@ -40,8 +42,16 @@ const NEVER: [&str; 8] = [
 const PASSES: [&str; 4] = ["SOURCE_UNREACHABLE", "SOURCE_PROTOCOL", "SOURCE_THROTTLED", "SECRET_STORE_UNREACHABLE"];
 const MAX_ATTEMPTS: u32 = 3;
 
+/// A reason that holds its pipeline, and for how long at least: fifteen minutes at the pace of the simulation, less the
+/// jitter.
+const HOLDS: &str = "AUTH_FAILED";
+const HELD: Duration = Duration::from_secs(12);
+
 /// So many agents are lost in a row, without a new durable record, before a run fails for it.
 const MAX_LOST: u32 = 5;
+
+/// Counted when the control plane's wall clock was set.
+pub(crate) const WALL_SET: &str = "the control plane's wall clock was set";
 
 /// Counted when a copy of the disk was put in its place.
 const RESTORED: &str = "an older copy of the disk was restored";
@@ -52,14 +62,14 @@ const MAX_AHEAD: usize = 4 * 1024 * 1024 + 2 * 4 * 700 * 1024 + 1024 * 1024;
 
 /// See the module.
 #[derive(Debug)]
-pub struct Ledger {
+pub(crate) struct Ledger {
     org: Arc<Org>,
     /// What happened, for the comparison of two runs of a seed.
-    pub trace: Trace,
+    pub(crate) trace: Trace,
     /// What cannot be.
-    pub violations: Vec<String>,
+    pub(crate) violations: Vec<String>,
     /// How often what took place.
-    pub counts: BTreeMap<&'static str, u64>,
+    pub(crate) counts: BTreeMap<&'static str, u64>,
     grants: HashMap<[u8; 16], Grant>,
     books: Books,
     /// The most records of a run that ever were durable, in whatever copy of the disk.
@@ -68,7 +78,7 @@ pub struct Ledger {
 
 /// What a backup has.
 #[derive(Debug, Clone, Default)]
-pub struct Books {
+pub(crate) struct Books {
     pipelines: BTreeMap<String, Pipeline>,
     runs: BTreeMap<RunId, Staged>,
 }
@@ -78,6 +88,8 @@ struct Pipeline {
     fence: u64,
     current: Option<[u8; 16]>,
     committed: Truth,
+    /// When a run failed with a reason that holds the pipeline, and under which version of its definition.
+    held: Option<(Duration, u64)>,
     /// Of the runs that committed: their last writer.
     ended: BTreeMap<[u8; 16], Figures>,
 }
@@ -108,7 +120,7 @@ struct Staged {
 impl Ledger {
     /// An empty one.
     #[must_use]
-    pub fn new(org: Arc<Org>, is_loud: bool) -> Self {
+    pub(crate) fn new(org: Arc<Org>, is_loud: bool) -> Self {
         Self {
             org,
             trace: Trace::new(is_loud),
@@ -122,56 +134,62 @@ impl Ledger {
 
     /// What a backup made now has.
     #[must_use]
-    pub fn backup(&self) -> Books {
+    pub(crate) fn backup(&self) -> Books {
         self.books.clone()
     }
 
     /// The control plane goes on with a backup.
-    pub fn restore(&mut self, books: Books) {
+    pub(crate) fn restore(&mut self, books: Books) {
         self.trace.write("restored", "", 0);
         self.count(RESTORED);
         self.books = books;
     }
 
+    /// Whether a copy of the disk was ever put in its place.
+    #[must_use]
+    pub(crate) fn was_restored(&self) -> bool {
+        self.counts.contains_key(RESTORED)
+    }
+
     /// Counts that something took place.
-    pub fn count(&mut self, what: &'static str) {
+    pub(crate) fn count(&mut self, what: &'static str) {
         *self.counts.entry(what).or_default() += 1;
     }
 
     /// The agent that holds this pipeline's lease.
     #[must_use]
-    pub fn holder(&self, pipeline: &str) -> Option<&str> {
+    pub(crate) fn holder(&self, pipeline: &str) -> Option<&str> {
         let lease = self.books.pipelines.get(pipeline)?.current?;
         Some(self.grants.get(&lease)?.agent.as_str())
     }
 
     /// Whether an agent holds a lease.
     #[must_use]
-    pub fn is_busy(&self, agent: &str) -> bool {
+    pub(crate) fn is_busy(&self, agent: &str) -> bool {
         self.books.pipelines.keys().any(|pipeline| self.holder(pipeline) == Some(agent))
     }
 
     /// Whether any run has staged records.
     #[must_use]
-    pub fn has_staged(&self) -> bool {
+    pub(crate) fn has_staged(&self) -> bool {
         let current = self.books.pipelines.values().filter_map(|pipeline| self.grants.get(&pipeline.current?));
         current.into_iter().any(|grant| self.books.runs.get(&grant.run_id).is_some_and(|run| !run.records.is_empty()))
     }
 
     /// The most records of a run that ever were durable.
     #[must_use]
-    pub fn most_durable(&self, run_id: &str) -> u64 {
+    pub(crate) fn most_durable(&self, run_id: &str) -> u64 {
         self.most.get(run_id).copied().unwrap_or_default()
     }
 
     /// What is committed of a pipeline.
     #[must_use]
-    pub fn committed(&self, pipeline: &str) -> Truth {
+    pub(crate) fn committed(&self, pipeline: &str) -> Truth {
         self.books.pipelines.get(pipeline).map(|books| books.committed.clone()).unwrap_or_default()
     }
 
     /// A run was granted, under a definition of this variant.
-    pub fn granted(&mut self, granted: &Granted, agent: &str, variant: u32) {
+    pub(crate) fn granted(&mut self, granted: &Granted, agent: &str, variant: u32) {
         let Granted { token, pipeline, .. } = granted;
         self.trace.write("granted", &format!("{pipeline} {agent}"), token.fence);
         let books = self.books.pipelines.entry(pipeline.clone()).or_default();
@@ -189,6 +207,22 @@ impl Ledger {
         };
         self.grants.insert(token.lease_id.0, grant);
         self.goes_on(granted);
+    }
+
+    /// A run that only the schedule asked for was granted: its pipeline is not held.
+    pub(crate) fn granted_by_schedule(&mut self, granted: &Granted) {
+        let held = self.books.pipelines.get(&granted.pipeline).and_then(|books| books.held);
+        let is_held = held.is_some_and(|(since, version)| {
+            version == granted.definition_version && clocks::elapsed().saturating_sub(since) < HELD
+        });
+        // Its time is the wall clock's, which somebody may have set.
+        let is_known = !self.counts.contains_key(WALL_SET);
+        self.demand(!(is_held && is_known), || format!("{} is held, and its schedule had a run", granted.pipeline));
+    }
+
+    /// An operator asked for a run: nothing is held any more.
+    pub(crate) fn triggered(&mut self, pipeline: &str) {
+        self.books.pipelines.entry(pipeline.to_owned()).or_default().held = None;
     }
 
     /// A grant goes on after what is durable; clean only for a reason.
@@ -211,7 +245,7 @@ impl Ledger {
     }
 
     /// The lease of a run ended without a commit, and this is the run now.
-    pub fn ended(&mut self, run: &Run, how: &str, reason: &str) {
+    pub(crate) fn ended(&mut self, run: &Run, how: &str, reason: &str) {
         let Run { run_id, pipeline, state, attempt, .. } = run;
         self.trace.write(how, &format!("{pipeline} {reason} {}", state.as_str()), u64::from(*attempt));
         self.demand(!NEVER.contains(&reason), || format!("{pipeline}: a run ended for {reason}"));
@@ -223,6 +257,14 @@ impl Ledger {
         self.demand(!is_early, || format!("{pipeline}: a run failed for {reason} at attempt {attempt}"));
         if reason == "CHECKPOINT_UNUSABLE" {
             self.books.runs.entry(*run_id).or_default().is_unusable = true;
+        }
+        if reason == HOLDS && *state == RunState::Failed {
+            self.count("a pipeline was held");
+            let held = (clocks::elapsed(), run.definition_version);
+            self.books.pipelines.entry(pipeline.clone()).or_default().held = Some(held);
+        }
+        if reason == "DRAINING" {
+            self.count("a run was handed back by an agent that stops");
         }
         if state.is_final() {
             self.books.runs.remove(run_id);
@@ -236,7 +278,7 @@ impl Ledger {
     }
 
     /// Definitions were replaced, and these runs are still open: the others have no writer any more.
-    pub fn removed(&mut self, open: &[Run]) {
+    pub(crate) fn removed(&mut self, open: &[Run]) {
         for books in self.books.pipelines.values_mut() {
             let grant = books.current.and_then(|lease| self.grants.get(&lease));
             if grant.is_some_and(|grant| !open.iter().any(|run| run.run_id == grant.run_id)) {
@@ -246,7 +288,7 @@ impl Ledger {
     }
 
     /// A push was opened.
-    pub fn opened(&mut self, token: &Token, opened: &Opened) {
+    pub(crate) fn opened(&mut self, token: &Token, opened: &Opened) {
         if !self.check_writer(token, "opened") {
             return;
         }
@@ -259,7 +301,7 @@ impl Ledger {
     }
 
     /// A batch was applied.
-    pub fn applied(&mut self, token: &Token, records: &[Record], next_seq: u64) {
+    pub(crate) fn applied(&mut self, token: &Token, records: &[Record], next_seq: u64) {
         if !self.check_writer(token, "applied") {
             return;
         }
@@ -276,7 +318,7 @@ impl Ledger {
     }
 
     /// A run was committed, and these are the pipeline's entities now.
-    pub fn committed_run(&mut self, token: &Token, eof: &Eof, figures: &Figures, now: &[EntityBody]) {
+    pub(crate) fn committed_run(&mut self, token: &Token, eof: &Eof, figures: &Figures, now: &[EntityBody]) {
         let Some(grant) = self.grants.get(&token.lease_id.0).cloned() else {
             return self.violations.push("I4: a writer without a grant committed".to_owned());
         };
@@ -299,6 +341,7 @@ impl Ledger {
         let wrong = checks::commit(&self.org, &grant, &staged, eof, &before, &now, waits);
         books.committed = now;
         books.current = None;
+        books.held = None;
         books.ended.insert(token.lease_id.0, *figures);
         self.violations.extend(wrong);
         self.count(if eof.complete { "a run was committed" } else { "an incomplete run was committed" });
@@ -311,14 +354,14 @@ impl Ledger {
     }
 
     /// The store refused a write.
-    pub fn refused(&mut self, what: &'static str, reason: &str) {
+    pub(crate) fn refused(&mut self, what: &'static str, reason: &str) {
         self.trace.write("refused", &format!("{what} {reason}"), 0);
         self.demand(!NEVER.contains(&reason), || format!("the store refused a write: {reason}"));
         self.count("a stale write was refused");
     }
 
     /// A source handed over so many bytes since it began to read.
-    pub fn emitted(&mut self, agent: &str, pipeline: &str, bytes: usize) {
+    pub(crate) fn emitted(&mut self, agent: &str, pipeline: &str, bytes: usize) {
         let Some(grant) = self.books.pipelines.get(pipeline).and_then(|books| self.grants.get(&books.current?)) else {
             return;
         };
@@ -329,7 +372,7 @@ impl Ledger {
     }
 
     /// Notes a violation unless it holds.
-    pub fn demand(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
+    pub(crate) fn demand(&mut self, holds: bool, otherwise: impl FnOnce() -> String) {
         if !holds {
             let otherwise = otherwise();
             self.trace.write("VIOLATION", &otherwise, 0);

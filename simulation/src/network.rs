@@ -23,14 +23,14 @@ const MAX_DIALS: usize = 60;
 
 /// How an agent reaches the control plane. Clones share the count of attempts.
 #[derive(Debug, Clone, Default)]
-pub struct Wire {
+pub(crate) struct Wire {
     dials: Arc<Mutex<VecDeque<Duration>>>,
 }
 
 impl Wire {
     /// Whether the agent tried so often that it spins.
     #[must_use]
-    pub fn spins(&self) -> bool {
+    pub(crate) fn spins(&self) -> bool {
         self.dials.lock().unwrap().len() > MAX_DIALS
     }
 }
@@ -51,14 +51,14 @@ impl Dial for Wire {
 }
 
 /// The control plane's port.
-pub struct Port(TcpListener);
+pub(crate) struct Port(TcpListener);
 
 impl Port {
     /// Takes it, on every address of the host.
     ///
     /// # Errors
     /// It is taken.
-    pub async fn bind(port: u16) -> io::Result<Self> {
+    pub(crate) async fn bind(port: u16) -> io::Result<Self> {
         Ok(Self(TcpListener::bind(("0.0.0.0", port)).await?))
     }
 }

@@ -9,17 +9,17 @@ use control_plane::digest::Hash;
 use hybrid_runner_connector::Entity;
 
 /// The kind of every entity: only tables are deleted, and counted by the guard.
-pub const KIND: &str = "table";
+pub(crate) const KIND: &str = "table";
 
 /// The most entities that a variant lacks of the pipeline's all: what one commit deletes passes the guard.
 const MAX_ABSENT: usize = 4;
 
 /// One entity as the ledger compares it.
-pub type Truth = BTreeMap<String, Hash>;
+pub(crate) type Truth = BTreeMap<String, Hash>;
 
 /// The org behind all pipelines of a seed.
 #[derive(Debug)]
-pub struct Org {
+pub(crate) struct Org {
     seed: u64,
     /// Entities of a pipeline at most.
     entities: usize,
@@ -27,11 +27,11 @@ pub struct Org {
     largest: usize,
     variants: Mutex<BTreeMap<(String, u32), Variant>>,
     /// What sources do wrong; none once the org has healed.
-    pub moods: Mutex<Moods>,
+    pub(crate) moods: Mutex<Moods>,
     /// Entities that some reading could not read.
-    pub unreadable: Mutex<BTreeSet<String>>,
+    pub(crate) unreadable: Mutex<BTreeSet<String>>,
     /// How often a reading did what a mood says.
-    pub seen: Mutex<BTreeMap<&'static str, u64>>,
+    pub(crate) seen: Mutex<BTreeMap<&'static str, u64>>,
 }
 
 /// A variant, made once: hashes are not for nothing.
@@ -43,25 +43,25 @@ struct Variant {
 
 /// How the org is: each is a chance in a thousand at each emission, but for the pace.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Moods {
+pub(crate) struct Moods {
     /// The reading fails with a reason that passes.
-    pub fails: u32,
+    pub(crate) fails: u32,
     /// The reading fails with a reason that stays.
-    pub denies: u32,
+    pub(crate) denies: u32,
     /// It hangs for half a minute.
-    pub hangs: u32,
+    pub(crate) hangs: u32,
     /// The entity cannot be read.
-    pub loses: u32,
+    pub(crate) loses: u32,
     /// A checkpoint cannot be used.
-    pub forgets: u32,
+    pub(crate) forgets: u32,
     /// Milliseconds between emissions, at most.
-    pub pace: u64,
+    pub(crate) pace: u64,
 }
 
 impl Org {
     /// The org of a seed.
     #[must_use]
-    pub fn new(seed: u64, random: &mut fastrand::Rng) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, random: &mut fastrand::Rng) -> Arc<Self> {
         let is_bulky = random.u32(..40) == 0;
         let moods = Moods {
             fails: if random.bool() { 0 } else { random.u32(1..30) },
@@ -83,24 +83,24 @@ impl Org {
     }
 
     /// Nothing goes wrong any more, and it is quick.
-    pub fn heal(&self) {
+    pub(crate) fn heal(&self) {
         *self.moods.lock().unwrap() = Moods { pace: 50, ..Moods::default() };
     }
 
     /// Counts that a reading did so.
-    pub fn note(&self, what: &'static str) {
+    pub(crate) fn note(&self, what: &'static str) {
         *self.seen.lock().unwrap().entry(what).or_default() += 1;
     }
 
     /// What the source of this variant of a pipeline yields, in order.
     #[must_use]
-    pub fn entities(&self, pipeline: &str, variant: u32) -> Arc<Vec<Entity>> {
+    pub(crate) fn entities(&self, pipeline: &str, variant: u32) -> Arc<Vec<Entity>> {
         self.variant(pipeline, variant).entities
     }
 
     /// As [`Org::entities`], to compare with.
     #[must_use]
-    pub fn truth(&self, pipeline: &str, variant: u32) -> Arc<Truth> {
+    pub(crate) fn truth(&self, pipeline: &str, variant: u32) -> Arc<Truth> {
         self.variant(pipeline, variant).truth
     }
 

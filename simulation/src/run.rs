@@ -85,21 +85,15 @@ fn begin_afresh(world: &mut World) {
     while world.elapsed() < read {
         world.step();
     }
-    let pipelines = 0..world.pipelines.len();
-    let mut fresh: Vec<(usize, Option<RunId>)> =
-        pipelines.map(|pipeline| (pipeline, world.trigger(pipeline, false))).collect();
+    let mut fresh: Vec<(usize, Option<RunId>)> = (0..world.pipelines.len()).map(|pipeline| (pipeline, None)).collect();
     let deadline = world.elapsed() + FRESH;
     while !fresh.is_empty() && !world.is_broken() {
+        for (pipeline, run_id) in fresh.iter_mut().filter(|(_, run_id)| run_id.is_none()) {
+            // A control plane that dies in this very transaction has not heard it.
+            *run_id = world.trigger(*pipeline, false);
+        }
         if world.elapsed() > deadline {
-            let left: Vec<_> = fresh
-                .iter()
-                .map(|(pipeline, run)| {
-                    run.map_or_else(
-                        || world.pipelines[*pipeline].name.clone(),
-                        |run_id| world.open_run(run_id).unwrap_or_else(|| "ended otherwise".to_owned()),
-                    )
-                })
-                .collect();
+            let left: Vec<String> = fresh.iter().map(|(pipeline, run_id)| world.describe(*pipeline, *run_id)).collect();
             let wrong = format!("L1: a fresh run was not committed within {FRESH:?}: {left:?}");
             return world.ledger.lock().unwrap().demand(false, || wrong);
         }

@@ -22,7 +22,7 @@ const HANG: Duration = Duration::from_secs(25);
 const EMISSION: usize = 4;
 
 /// See the module.
-pub struct Scripted {
+pub(crate) struct Scripted {
     org: Arc<Org>,
     ledger: Arc<Mutex<Ledger>>,
     random: Arc<Mutex<fastrand::Rng>>,
@@ -36,7 +36,7 @@ impl Scripted {
     ///
     /// # Errors
     /// The definition is none of the simulation's.
-    pub fn plan(
+    pub(crate) fn plan(
         workflow: &Workflow,
         agent: &str,
         org: &Arc<Org>,

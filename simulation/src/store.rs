@@ -14,7 +14,7 @@ use crate::mutation::Mutation;
 
 /// The disk. It outlives the control planes that use it one after the other.
 #[derive(Debug, Clone)]
-pub struct Disk {
+pub(crate) struct Disk {
     store: Arc<Mutex<Arc<MemoryStore>>>,
     ledger: Arc<Mutex<Ledger>>,
     mutation: Option<Mutation>,
@@ -22,14 +22,14 @@ pub struct Disk {
 
 /// A copy of a disk.
 #[derive(Debug)]
-pub struct Backup {
+pub(crate) struct Backup {
     store: MemoryStore,
     books: Books,
 }
 
 /// The store as one control plane sees it: after a crash it fails for whoever still has it.
 #[derive(Debug)]
-pub struct Watched {
+pub(crate) struct Watched {
     store: Arc<MemoryStore>,
     ledger: Arc<Mutex<Ledger>>,
     mutation: Option<Mutation>,
@@ -38,42 +38,42 @@ pub struct Watched {
 impl Disk {
     /// An empty one.
     #[must_use]
-    pub fn new(ledger: Arc<Mutex<Ledger>>, mutation: Option<Mutation>) -> Self {
+    pub(crate) fn new(ledger: Arc<Mutex<Ledger>>, mutation: Option<Mutation>) -> Self {
         Self { store: Arc::default(), ledger, mutation }
     }
 
     /// What is on it, for whoever starts now.
     #[must_use]
-    pub fn mount(&self) -> Arc<Watched> {
+    pub(crate) fn mount(&self) -> Arc<Watched> {
         let store = Arc::clone(&self.store.lock().unwrap());
         Arc::new(Watched { store, ledger: Arc::clone(&self.ledger), mutation: self.mutation })
     }
 
     /// Whoever has it mounted dies.
-    pub fn crash(&self) {
+    pub(crate) fn crash(&self) {
         let mut store = self.store.lock().unwrap();
         *store = Arc::new(store.crash());
     }
 
     /// Whether whoever has it mounted died in a transaction.
     #[must_use]
-    pub fn has_crashed(&self) -> bool {
+    pub(crate) fn has_crashed(&self) -> bool {
         crate::world::ready(self.store.lock().unwrap().faults()).is_err()
     }
 
     /// Whoever has it mounted dies in the next transaction.
-    pub fn crash_in_next_transaction(&self) {
+    pub(crate) fn crash_in_next_transaction(&self) {
         self.store.lock().unwrap().crash_in_next_transaction();
     }
 
     /// Copies it.
     #[must_use]
-    pub fn backup(&self) -> Backup {
+    pub(crate) fn backup(&self) -> Backup {
         Backup { store: self.store.lock().unwrap().backup(), books: self.ledger.lock().unwrap().backup() }
     }
 
     /// Puts a copy in its place.
-    pub fn restore(&self, backup: Backup) {
+    pub(crate) fn restore(&self, backup: Backup) {
         *self.store.lock().unwrap() = Arc::new(backup.store);
         self.ledger.lock().unwrap().restore(backup.books);
     }
@@ -97,6 +97,10 @@ impl Watched {
         if let Some(granted) = granted {
             let variant = self.variant(&granted.pipeline).await?;
             self.ledger().granted(granted, agent, variant);
+            let run = self.store.run(granted.token.run_id).await?;
+            if run.is_some_and(|run| run.scheduled) {
+                self.ledger().granted_by_schedule(granted);
+            }
         }
         Ok(())
     }

@@ -22,16 +22,16 @@ use agents::AgentHost;
 use plane::Plane;
 
 /// Leases of the simulation: short, so that a minute of faults outlasts many.
-pub const TTL: Duration = Duration::from_secs(6);
+pub(crate) const TTL: Duration = Duration::from_secs(6);
 
 /// Simulated time between two looks at everything: within it a host's own timers are exact, messages wait for the end.
 const TICKS: [u64; 3] = [25, 50, 100];
 
 /// See the module.
-pub struct World {
+pub(crate) struct World {
     sim: Sim<'static>,
     /// What was drawn from the seed.
-    pub plan: Plan,
+    pub(crate) plan: Plan,
     pub(crate) org: Arc<Org>,
     pub(crate) ledger: Arc<Mutex<Ledger>>,
     disk: Disk,
@@ -60,7 +60,7 @@ pub(crate) struct Pipeline {
 impl World {
     /// The world of a seed.
     #[must_use]
-    pub fn new(seed: u64, mutation: Option<Mutation>, is_loud: bool) -> Self {
+    pub(crate) fn new(seed: u64, mutation: Option<Mutation>, is_loud: bool) -> Self {
         // Back-offs draw from the thread's generator.
         fastrand::seed(seed);
         let mut random = fastrand::Rng::with_seed(seed);
@@ -120,12 +120,12 @@ impl World {
 
     /// Simulated time.
     #[must_use]
-    pub fn elapsed(&self) -> Duration {
+    pub(crate) fn elapsed(&self) -> Duration {
         self.sim.elapsed()
     }
 
     /// Lets a tick of time pass, and what is due happen.
-    pub fn step(&mut self) {
+    pub(crate) fn step(&mut self) {
         let now = self.sim.elapsed();
         self.ledger.lock().unwrap().trace.now = now;
         while let Some(action) = self.plan.next(now) {
@@ -151,28 +151,35 @@ impl World {
 
     /// Whether something is wrong already.
     #[must_use]
-    pub fn is_broken(&self) -> bool {
+    pub(crate) fn is_broken(&self) -> bool {
         !self.ledger.lock().unwrap().violations.is_empty()
     }
 
     /// The runs that are not final.
     #[must_use]
-    pub fn open_runs(&self) -> Vec<RunId> {
+    pub(crate) fn open_runs(&self) -> Vec<RunId> {
         let runs = ready(self.disk.mount().open_runs()).unwrap_or_default();
         runs.into_iter().map(|run| run.run_id).collect()
     }
 
     /// A run, in a few words; `None` once it is final.
     #[must_use]
-    pub fn open_run(&self, run_id: RunId) -> Option<String> {
+    pub(crate) fn open_run(&self, run_id: RunId) -> Option<String> {
         let run = ready(self.disk.mount().run(run_id)).ok()??;
         let reason = run.reason.unwrap_or_default();
         (!run.state.is_final())
             .then(|| format!("{} is {:?} {reason}, attempt {}", run.pipeline, run.state, run.attempt))
     }
 
+    /// What became of a run that was asked for, in a few words.
+    #[must_use]
+    pub(crate) fn describe(&self, pipeline: usize, run_id: Option<RunId>) -> String {
+        let ended = || format!("{} has ended otherwise", self.pipelines[pipeline].name);
+        run_id.map_or_else(|| "not asked for".to_owned(), |run_id| self.open_run(run_id).unwrap_or_else(ended))
+    }
+
     /// Asks for a run of a pipeline, as an operator does on the command line.
-    pub fn trigger(&mut self, pipeline: usize, full: bool) -> Option<RunId> {
+    pub(crate) fn trigger(&mut self, pipeline: usize, full: bool) -> Option<RunId> {
         let now = self.plane.clock.at(self.sim.elapsed());
         let name = &self.pipelines[pipeline].name;
         let queued = ready(self.disk.mount().enqueue(name, full, now)).ok();
@@ -184,14 +191,14 @@ impl World {
 
     /// Whether a run was committed.
     #[must_use]
-    pub fn is_committed(&self, run_id: RunId) -> bool {
+    pub(crate) fn is_committed(&self, run_id: RunId) -> bool {
         let run = ready(self.disk.mount().run(run_id)).ok().flatten();
         run.is_some_and(|run| run.state == control_plane::store::RunState::Committed && run.complete)
     }
 
     /// The agents that have no session with the control plane.
     #[must_use]
-    pub fn disconnected(&self) -> Vec<String> {
+    pub(crate) fn disconnected(&self) -> Vec<String> {
         let known: Vec<String> = self.plane.sessions();
         let names = self.agents.iter().map(|agent| agent.name.clone());
         names.filter(|name| !known.contains(name)).collect()

@@ -19,22 +19,24 @@ const REPLAYS: usize = 20;
 const FOUND_WITHIN: u64 = 200;
 
 /// What has to take place in the course of all seeds: a fault that hits nothing proves nothing.
-const TAKES_PLACE: [&str; 34] = [
+const TAKES_PLACE: [&str; 37] = [
     "a body was needed",
+    "a checkpoint was not usable",
     "a commit was asked for again",
     "a definition changed in a run",
     "a lease was lost",
     "a link was slow in a run",
     "a pipeline was disabled",
     "a pipeline was enabled again",
-    "a run began again clean",
-    "a checkpoint was not usable",
+    "a pipeline was held",
     "a reading went on from a checkpoint",
-    "a run was tried again after a pause",
-    "a run went on from its checkpoint",
+    "a run began again clean",
     "a run deleted",
     "a run found something unchanged",
     "a run was committed",
+    "a run was handed back by an agent that stops",
+    "a run was tried again after a pause",
+    "a run went on from its checkpoint",
     "a schedule fired",
     "a source failed for a while",
     "a source hung",
@@ -54,6 +56,7 @@ const TAKES_PLACE: [&str; 34] = [
     "messages were held in a run",
     "the control plane died in a transaction",
     "the control plane was killed with records staged",
+    "the control plane's wall clock was set",
 ];
 
 #[test]

@@ -5,14 +5,14 @@ use std::time::Duration;
 
 /// What happened. No id is in it: they are random.
 #[derive(Debug)]
-pub struct Trace {
+pub(crate) struct Trace {
     hasher: blake3::Hasher,
     /// Whether the lines are kept.
     is_loud: bool,
     /// Simulated time, for what happens between two steps.
-    pub now: Duration,
+    pub(crate) now: Duration,
     /// The lines, for a person.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Trace {
@@ -21,7 +21,7 @@ impl Trace {
     }
 
     /// Adds a line, stamped with simulated time.
-    pub fn write(&mut self, what: &str, of: &str, number: u64) {
+    pub(crate) fn write(&mut self, what: &str, of: &str, number: u64) {
         let now = turmoil::sim_elapsed().unwrap_or(self.now).as_secs_f64();
         let line = format!("{now:>9.3} {what} {of} {number}\n");
         self.hasher.update(line.as_bytes());
@@ -32,7 +32,7 @@ impl Trace {
 
     /// The hash of all of it.
     #[must_use]
-    pub fn hash(&self) -> [u8; 32] {
+    pub(crate) fn hash(&self) -> [u8; 32] {
         self.hasher.finalize().into()
     }
 }

@@ -46,7 +46,9 @@ impl Store for Watched {
     }
 
     async fn enqueue(&self, pipeline: &str, full: bool, now: Timestamp) -> Result<RunId, EnqueueError> {
-        self.store.enqueue(pipeline, full, now).await
+        let queued = self.store.enqueue(pipeline, full, now).await?;
+        self.ledger().triggered(pipeline);
+        Ok(queued)
     }
 
     async fn enqueue_scheduled(

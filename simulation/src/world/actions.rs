@@ -8,6 +8,7 @@ use super::agents::Link;
 use super::fixtures::{PLANE, pipeline_file};
 use super::{Pipeline, World, ready};
 use crate::faults::Action;
+use crate::ledger::WALL_SET;
 
 /// Variants that a definition goes through.
 const VARIANTS: u32 = 4;
@@ -39,7 +40,7 @@ impl World {
             }
             Action::StepWall { seconds } => {
                 self.plane.clock.step(seconds);
-                self.count("the control plane's wall clock was set");
+                self.count(WALL_SET);
             }
             Action::Trigger { pipeline, full } => {
                 self.trigger(pipeline, full);
@@ -55,7 +56,7 @@ impl World {
     }
 
     /// Ends every fault.
-    pub fn heal(&mut self) {
+    pub(crate) fn heal(&mut self) {
         self.ledger.lock().unwrap().trace.write("healed", "", 0);
         self.org.heal();
         for agent in 0..self.agents.len() {
