@@ -270,6 +270,7 @@ store: {{sqlite: control-plane.db}}
 pipelines: pipelines
 agents: agents.yaml
 lease: {{ttl: {}ms, heartbeat: {}ms}}
+retry: {{backoff: 3ms}}
 ",
         ttl.as_millis(),
         heartbeat.as_millis()
