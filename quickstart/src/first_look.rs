@@ -192,6 +192,7 @@ fn agent_config(deployment: &Deployment, port: u16, org: &SandboxHandle) -> anyh
                 certificate: pem(&deployment.agent.certificate),
                 key: pem(&deployment.agent.key),
             },
+            proxy: None,
         },
         slots: 1,
         secrets: Arc::new(Stores::default().with("quickstart", secrets)),

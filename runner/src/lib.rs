@@ -40,7 +40,7 @@ mod upload;
 pub use agent::{Agent, AgentError};
 #[cfg(fuzzing)]
 pub use config::fuzz_policy;
-pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem};
+pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem, Proxy, ProxyLogin};
 pub use event::{AgentEvent, ResultLine, RunEnd, RunFigures, RunProgress, RunSnapshot};
 pub use plan::Connectors;
 

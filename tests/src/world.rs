@@ -125,6 +125,7 @@ impl World {
                 port: self.port,
                 ca: Some(pem(&self.authority.pem)),
                 identity,
+                proxy: None,
             },
             slots: 1,
             secrets: Arc::new(Stores::default().with("memory", secrets)),

@@ -231,6 +231,13 @@ fn what_is_printed_of_a_configuration_holds_no_secret() {
             port: 1,
             ca: Some(inline()),
             identity: Identity::Certificate { certificate: inline(), key: inline() },
+            proxy: Some(Proxy {
+                is_tls: false,
+                host: "proxy".to_owned(),
+                port: 3128,
+                login: Some(ProxyLogin::Basic(Arc::new(SecretValue::new("agent:hunter2".to_owned())))),
+                setting: "HTTPS_PROXY",
+            }),
         },
         slots: 1,
         secrets: Arc::default(),

@@ -88,7 +88,7 @@ pub(crate) enum ConnectError {
 /// # Cancel safety
 /// Dropping the future closes what was opened.
 pub(super) async fn connect(control_plane: &ControlPlane, redactor: &Redactor) -> Result<Link, ConnectError> {
-    let ControlPlane { host, port, ca, identity } = control_plane;
+    let ControlPlane { host, port, ca, identity, .. } = control_plane;
     let peer = format!("{host}:{port}");
     let (config, key) = client_config(ca.as_ref(), identity, redactor).await?;
     let (authorization, token) = authorization(identity, redactor).await?.unzip();
