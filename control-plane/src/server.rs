@@ -17,6 +17,7 @@ mod connection_tests;
 mod dispatch;
 mod folder;
 mod handle;
+mod listen;
 mod service;
 
 use std::net::SocketAddr;
@@ -34,6 +35,7 @@ use tracing::{info, warn};
 
 use self::certificates::Certificates;
 pub use self::handle::{Handle, TriggerError};
+pub use self::listen::{Listen, Transport};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::definitions::FolderError;
@@ -88,7 +90,7 @@ pub struct Bound {
     config: Config,
     shared: Arc<Shared>,
     folder: folder::Folder,
-    listener: TcpListener,
+    listener: Box<dyn Listen>,
     local_addr: SocketAddr,
     certificates: Certificates,
 }
@@ -152,13 +154,23 @@ impl ControlPlane {
     /// # Errors
     /// [`StartError`]
     pub async fn bind(self) -> Result<Bound, StartError> {
+        let address = self.config.listen;
+        let bound = TcpListener::bind(address).await;
+        let listener = bound.map_err(|source| StartError::Listen { address, source })?;
+        self.bind_to(Box::new(listener)).await
+    }
+
+    /// As [`ControlPlane::bind`], with a port that was taken elsewhere.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn bind_to(self, listener: Box<dyn Listen>) -> Result<Bound, StartError> {
         let Self { config, store, clock } = self;
+        let listen = |source| StartError::Listen { address: config.listen, source };
+        let local_addr = listener.local_addr().map_err(listen)?;
         let certificates = Certificates::load(config.tls.clone()).await?;
         let shared = Arc::new(Shared::new(store, clock, config.lease));
         let folder = folder::load(&config, &shared).await?;
-        let listen = |source| StartError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-        let local_addr = listener.local_addr().map_err(listen)?;
         Ok(Bound { config, shared, folder, listener, local_addr, certificates })
     }
 }

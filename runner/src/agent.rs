@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_connector::Notice;
+use hybrid_runner_secrets::Resolver;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -26,9 +27,10 @@ use tracing::info;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::AgentConfig;
+use crate::dial::{Dial, Tcp};
 use crate::event::AgentEvent;
 use crate::plan::Connectors;
-use crate::session::{Command, Event, RunId, Session};
+use crate::session::{Command, Connector, Event, RunId, Session};
 use supervisor::Supervisor;
 
 /// Messages between session and agent: more than the definitions of an ordinary control plane, so that a reconnect
@@ -49,6 +51,7 @@ pub struct Agent {
     config: AgentConfig,
     connectors: Connectors,
     clock: Arc<dyn Clock>,
+    dial: Arc<dyn Dial>,
     observers: broadcast::Sender<AgentEvent>,
 }
 
@@ -71,7 +74,20 @@ impl Agent {
     /// An agent with these connectors.
     #[must_use]
     pub fn with_connectors(config: AgentConfig, connectors: Connectors) -> Self {
-        Self { config, connectors, clock: Arc::new(SystemClock), observers: broadcast::channel(EVENTS).0 }
+        let observers = broadcast::channel(EVENTS).0;
+        Self { config, connectors, clock: Arc::new(SystemClock), dial: Arc::new(Tcp), observers }
+    }
+
+    /// The agent with another clock for its leases than the machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The agent with another way to its control plane than the machine's TCP.
+    #[must_use]
+    pub fn with_dial(self, dial: Arc<dyn Dial>) -> Self {
+        Self { dial, ..self }
     }
 
     /// What happens from now on. An observer that falls behind loses the oldest events.
@@ -94,8 +110,10 @@ impl Agent {
         let (noticed, mut notices) = mpsc::channel(NOTICES);
         let (held, held_seen) = watch::channel(Vec::new());
         let (link, link_seen) = watch::channel(None);
+        // The password of a proxy on the way is of no pipeline.
+        let secrets = Resolver::new(Arc::clone(&self.config.secrets), self.config.policy(), None);
         let session = Session {
-            control_plane: self.config.control_plane.clone(),
+            connector: Arc::new(Connector::new(self.config.control_plane.clone(), Arc::clone(&self.dial), secrets)),
             instance_id: uuid::Uuid::new_v4().into_bytes(),
             sources: self.connectors.kinds(),
             clock: Arc::clone(&self.clock),

@@ -31,12 +31,11 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::clock::{Clock, Moment};
-use crate::config::ControlPlane;
 use crate::event::RunProgress;
 use crate::retry::Backoff;
 use crate::telemetry::Chain;
 
-pub(crate) use connect::Link;
+pub(crate) use connect::{Connector, Link};
 pub(crate) use diagnose::definitions;
 pub(crate) use machine::SessionError;
 pub(crate) use refusal::{Refusal, refusal_of};
@@ -299,7 +298,7 @@ pub(crate) enum Event {
 /// Keeps a session with the control plane, one after the other.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) control_plane: ControlPlane,
+    pub(crate) connector: Arc<Connector>,
     pub(crate) instance_id: [u8; 16],
     pub(crate) sources: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
@@ -323,16 +322,20 @@ impl Session {
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new();
         let mut told = None;
+        let mut renewed = None;
         loop {
             let begun = self.clock.now();
-            let end = self.one(&mut told).await;
+            let end = self.one(renewed.take(), &mut told).await;
             self.link.send_replace(None);
+            renewed = end.renewed;
             if self.clock.now().since(begun) >= HEALTHY {
                 backoff.reset();
             }
             let problem = Chain(&end.error).to_string();
             // The same trouble again and again is one line in the log, not one a minute.
-            if told.as_ref() == Some(&problem) {
+            if renewed.is_some() {
+                debug!("the session goes on on a new connection");
+            } else if told.as_ref() == Some(&problem) {
                 debug!(error = %problem, "no session with the control plane");
             } else {
                 warn!(error = %problem, "no session with the control plane, trying again");
@@ -341,6 +344,9 @@ impl Session {
             if self.events.send(Event::Ended { problem }).await.is_err() {
                 return;
             }
+            if renewed.is_some() {
+                continue;
+            }
             let wait = backoff.next_wait().max(end.pause);
             if !self.idle(wait).await {
                 return;
@@ -348,9 +354,13 @@ impl Session {
         }
     }
 
-    /// One session, from connecting to its end.
-    async fn one(&mut self, told: &mut Option<String>) -> driver::End {
-        let link = match connect::connect(&self.control_plane, &self.redactor).await {
+    /// One session, from connecting to its end; on the connection that stands already, if one does.
+    async fn one(&mut self, renewed: Option<Link>, told: &mut Option<String>) -> driver::End {
+        let connected = match renewed {
+            Some(link) => Ok(link),
+            None => self.connector.connect().await,
+        };
+        let link = match connected {
             Ok(link) => link,
             Err(error) => return driver::End::from(SessionError::Connect(error)),
         };

@@ -12,7 +12,6 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -21,6 +20,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 use tracing::{info, warn};
 
+use super::listen::{Listen, Transport};
 use crate::identity::ClientCertificate;
 
 /// A handshake takes two round trips; a slower one is ended.
@@ -34,7 +34,7 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Accepts connections and hands on those whose handshake succeeds. Ends when nobody takes them any more.
 pub(super) async fn run(
-    listener: TcpListener,
+    listener: Box<dyn Listen>,
     config: watch::Receiver<Arc<rustls::ServerConfig>>,
     max_age: Duration,
     accepted: mpsc::Sender<io::Result<Connection>>,
@@ -63,19 +63,14 @@ pub(super) async fn run(
 
 async fn handshake(
     acceptor: TlsAcceptor,
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     peer: SocketAddr,
     ends_at: Instant,
     accepted: mpsc::Sender<io::Result<Connection>>,
 ) {
-    // Nagle's algorithm would hold back acknowledgements by 40 ms.
-    if let Err(error) = stream.set_nodelay(true) {
-        info!(%peer, %error, "connection lost before its handshake");
-        return;
-    }
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         // Nobody takes it when the control plane stops.
-        Ok(Ok(stream)) => drop(accepted.send(Ok(Connection { stream, ends_at })).await),
+        Ok(Ok(stream)) => drop(accepted.send(Ok(Connection { stream, peer, ends_at })).await),
         Ok(Err(error)) => info!(%peer, %error, "TLS handshake failed"),
         Err(_) => info!(%peer, timeout = ?HANDSHAKE_TIMEOUT, "TLS handshake took too long"),
     }
@@ -84,7 +79,8 @@ async fn handshake(
 /// An accepted connection.
 #[derive(Debug)]
 pub(super) struct Connection {
-    stream: TlsStream<TcpStream>,
+    stream: TlsStream<Box<dyn Transport>>,
+    peer: SocketAddr,
     ends_at: Instant,
 }
 
@@ -92,7 +88,7 @@ pub(super) struct Connection {
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     /// Where it comes from.
-    pub(super) address: Option<SocketAddr>,
+    pub(super) address: SocketAddr,
     /// Its verified certificate, if it names an agent.
     pub(super) certificate: Option<Arc<ClientCertificate>>,
     /// When its sessions are to go on on another connection.
@@ -103,10 +99,10 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        let (stream, tls) = self.stream.get_ref();
+        let (_, tls) = self.stream.get_ref();
         let leaf = tls.peer_certificates().and_then(<[_]>::first);
         Peer {
-            address: stream.peer_addr().ok(),
+            address: self.peer,
             certificate: leaf.and_then(|leaf| ClientCertificate::of(leaf)).map(Arc::new),
             ends_at: self.ends_at,
         }

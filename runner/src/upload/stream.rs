@@ -95,6 +95,9 @@ fn broken(status: &tonic::Status) -> Broken {
     let refusal = refusal_of(status);
     match refusal.reason {
         _ if refusal.is_retryable => Broken::Stream(refusal),
+        // The control plane stops, or what this connection was made with does not count any more: the session's next
+        // connection may be better, and if there is none the lease ends.
+        Some(Reason::DRAINING | Reason::IDENTITY_UNKNOWN) => Broken::Stream(refusal),
         Some(reason @ (Reason::FENCED | Reason::LEASE_EXPIRED | Reason::LEASE_REVOKED | Reason::CANCELLED)) => {
             Broken::Run(UploadError::Fenced(reason))
         }
@@ -111,7 +114,12 @@ pub(super) async fn open(target: &Target, attempts: &mut Attempts) -> Result<(St
         match timeout(ANSWER, open_on(target, &connection)).await.unwrap_or(Err(Broken::Silent)) {
             Ok(opened) => return Ok(opened),
             Err(Broken::Run(error)) => return Err(error),
-            Err(broken) => attempts.failed(&broken).await?,
+            Err(broken) => {
+                if matches!(&broken, Broken::Stream(Refusal { reason: None, .. })) {
+                    connection.suspect();
+                }
+                attempts.failed(&broken).await?;
+            }
         }
     }
 }
