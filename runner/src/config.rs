@@ -90,7 +90,7 @@ pub struct ControlPlane {
 
 impl ControlPlane {
     /// What a configuration without a policy permits here: the proxy's password may go to the proxy.
-    fn bindings(&self) -> Option<Binding> {
+    pub(crate) fn bindings(&self) -> Option<Binding> {
         self.proxy.as_ref().and_then(Proxy::binding)
     }
 }
