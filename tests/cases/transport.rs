@@ -1,5 +1,7 @@
 //! What the wire between agent and control plane bears: old connections, slow links, floods.
 
+mod clock;
+
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -153,6 +155,22 @@ async fn heartbeats_are_answered_in_time_while_a_push_fills_a_slow_link() {
     }
     agent.stop().await;
     world.stop().await;
+}
+
+/// Waits until the control plane shows a certificate.
+async fn shown_until(world: &World, pair: &Pair) {
+    let wanted = CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap();
+    let mut ticks = tokio::time::interval(Duration::from_millis(20));
+    within("the new certificate", async {
+        loop {
+            ticks.tick().await;
+            let stream = raw(world.port, &world.authority, &world.authority.agent("two")).await;
+            if stream.get_ref().1.peer_certificates().unwrap().first() == Some(&wanted) {
+                return;
+            }
+        }
+    })
+    .await;
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";

@@ -56,6 +56,16 @@ impl Authority {
         })
     }
 
+    /// The certificate of a server called `localhost`, valid so long before and after now.
+    #[must_use]
+    pub fn server_around_now(&self, time: Duration) -> Pair {
+        let name = SanType::DnsName(Ia5String::try_from("localhost").unwrap());
+        self.issue("control plane", name, ExtendedKeyUsagePurpose::ServerAuth, |params| {
+            let now = rcgen::date_time_ymd(1970, 1, 1) + since_epoch();
+            (params.not_before, params.not_after) = (now - time, now + time);
+        })
+    }
+
     /// The certificate of an agent that runs out so long from now, to the second.
     #[must_use]
     pub fn agent_for(&self, name: &str, life: Duration) -> Pair {
