@@ -9,7 +9,9 @@
 //! until they are answered.
 //!
 //! **Recovery.** A session that ends is followed by another after a jittered wait: from half a second to a minute,
-//! short again after a session of a minute. The same trouble is logged once, until its cause changes.
+//! short again after a session of a minute. The same trouble is logged once, until its cause changes. A session whose
+//! connection is replaced ([`connect`]: new certificates, or no stream opens on it any more) is followed at once, on the
+//! connection that stands already.
 //!
 //! [`machine`] is what is said when, without I/O; `driver` performs it on a real stream; `connect` makes the connection.
 //! The generated types of the wire stop at `driver`.

@@ -162,7 +162,7 @@ fn through(world: &World, proxy: &TunnelProxy, password: &str) -> AgentConfig {
 
 #[tokio::test]
 async fn the_way_to_the_control_plane_may_lead_through_a_proxy_whose_password_is_shown_nowhere() {
-    let logs = Logs::capture_all().expecting("no session with the control plane").expecting(" WARN rustls");
+    let logs = Logs::capture_all().expecting("no session with the control plane").expecting("a secret cannot be read");
     let (world, proxy) = (World::new().await, TunnelProxy::start().await);
     let mut refused = RunningAgent::start(through(&world, &proxy, "another-password"));
     let problem = refused.until("the proxy's refusal", |event| match event {
