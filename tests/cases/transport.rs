@@ -68,7 +68,7 @@ struct Bulk {
 }
 
 impl Bulk {
-    const SIZE: usize = 64 * 1024;
+    const SIZE: usize = 16 * 1024;
 
     /// Bytes that no compression makes smaller.
     fn body(seed: u32) -> Bytes {
@@ -103,9 +103,10 @@ impl Source for Bulk {
 
 /// Hands on at most so many bytes a second each way, from the agent's port to the control plane's.
 async fn slow_link(port: u16, bytes_a_second: usize) -> (u16, JoinSet<()>) {
-    // As much as a router keeps for a link, not what this machine would buffer for a slow reader.
+    // What a router keeps for a link, not the megabytes that this machine would buffer for a slow reader. Twice what a
+    // segment of the loopback has, or it would stall.
     let socket = TcpSocket::new_v4().unwrap();
-    socket.set_recv_buffer_size(64 * 1024).unwrap();
+    socket.set_recv_buffer_size(160 * 1024).unwrap();
     socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
     let listener = socket.listen(8).unwrap();
     let own = listener.local_addr().unwrap().port();
@@ -126,7 +127,7 @@ async fn slow_link(port: u16, bytes_a_second: usize) -> (u16, JoinSet<()>) {
 }
 
 async fn drip(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin, bytes_a_second: usize) {
-    const TICKS: usize = 100;
+    const TICKS: usize = 50;
     let mut part = vec![0; bytes_a_second / TICKS];
     let mut ticks = tokio::time::interval(Duration::from_secs(1) / u32::try_from(TICKS).unwrap());
     loop {
@@ -141,20 +142,20 @@ async fn drip(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
 #[tokio::test]
 async fn heartbeats_are_answered_in_time_while_a_push_fills_a_slow_link() {
     let _logs = Logs::capture();
-    let lease = Some((Duration::from_millis(2_400), Duration::from_millis(400)));
+    let lease = Some((Duration::from_secs(3), Duration::from_secs(1)));
     let world = World::with(Setup { lease, ..Setup::default() }).await;
-    // What is left of 8 MiB after compression takes three seconds, in which the lease is renewed several times.
-    let (port, _link) = slow_link(world.port, 2 * 1024 * 1024).await;
+    // What is left of 4 MiB after compression takes four seconds, in which the lease is renewed several times.
+    let (port, _link) = slow_link(world.port, 768 * 1024).await;
     let mut config = world.agent_config("one");
     config.control_plane.port = port;
     let connectors = Connectors::new(config.salesforce.clone())
-        .with("salesforce", |_| Ok(Arc::new(Bulk { entities: 128 }) as Arc<dyn Source>));
+        .with("salesforce", |_| Ok(Arc::new(Bulk { entities: 256 }) as Arc<dyn Source>));
     let mut agent = RunningAgent::of(Agent::with_connectors(config, connectors));
     let run_id = world.plane.trigger(PIPELINE, false).await.unwrap();
     let begun = tokio::time::Instant::now();
     let run = within("the run's end", world.plane.run_ended(run_id)).await.unwrap();
     assert_eq!((run.state, run.attempt), (RunState::Committed, 1), "{run:?}");
-    assert!(begun.elapsed() > Duration::from_millis(2_400), "the link was full for longer than a lease lasts");
+    assert!(begun.elapsed() > Duration::from_secs(3), "the link was full for longer than a lease lasts");
     while let Ok(event) = agent.events.try_recv() {
         assert!(!matches!(event, AgentEvent::Disconnected { .. }), "{event:?}");
     }
