@@ -102,7 +102,7 @@ impl Source for Bulk {
 }
 
 /// Hands on at most so many bytes a second each way, from the agent's port to the control plane's.
-async fn slow_link(port: u16, bytes_a_second: usize) -> (u16, JoinSet<()>) {
+fn slow_link(port: u16, bytes_a_second: usize) -> (u16, JoinSet<()>) {
     // What a router keeps for a link, not the megabytes that this machine would buffer for a slow reader. Twice what a
     // segment of the loopback has, or it would stall.
     let socket = TcpSocket::new_v4().unwrap();
@@ -145,7 +145,7 @@ async fn heartbeats_are_answered_in_time_while_a_push_fills_a_slow_link() {
     let lease = Some((Duration::from_secs(3), Duration::from_secs(1)));
     let world = World::with(Setup { lease, ..Setup::default() }).await;
     // What is left of 4 MiB after compression takes four seconds, in which the lease is renewed several times.
-    let (port, _link) = slow_link(world.port, 768 * 1024).await;
+    let (port, _link) = slow_link(world.port, 768 * 1024);
     let mut config = world.agent_config("one");
     config.control_plane.port = port;
     let connectors = Connectors::new(config.salesforce.clone())

@@ -107,7 +107,7 @@ pub(crate) enum ConnectError {
     #[error("connect to {peer}: no answer within 10 s; check control_plane.endpoint and firewalls")]
     Timeout { peer: String },
     #[error("connect to {peer} through the proxy {proxy}")]
-    Proxy { peer: String, proxy: String, source: ProxyError },
+    Proxy { peer: String, proxy: String, source: Box<ProxyError> },
     #[error("TLS with {peer}")]
     Tls { peer: String, source: TlsError },
     #[error("open HTTP/2 with {peer}")]
@@ -237,7 +237,11 @@ impl Connector {
         };
         let tunnel = proxy::tunnel(&*self.dial, proxy, peer, &self.secrets);
         let opened = timeout_at(deadline, tunnel).await.unwrap_or(Err(ProxyError::Slow));
-        opened.map_err(|source| ConnectError::Proxy { peer: peer.to_owned(), proxy: proxy.to_string(), source })
+        opened.map_err(Box::new).map_err(|source| ConnectError::Proxy {
+            peer: peer.to_owned(),
+            proxy: proxy.to_string(),
+            source,
+        })
     }
 }
 

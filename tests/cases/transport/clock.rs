@@ -13,7 +13,7 @@ use tempfile::TempDir;
 const DAYS: u64 = 400;
 
 /// The agent as a program whose clock is off, and its folder.
-fn start(world: &World, faketime: &Path, offset: &str) -> (Running, TempDir) {
+fn start(world: &World, program: &Path, faketime: &Path, offset: &str) -> (Running, TempDir) {
     let dir = TempDir::new().unwrap();
     let path = dir.path();
     let login = world.org.credentials();
@@ -36,7 +36,7 @@ salesforce: {{use_system_proxy: false, hosts: [{{host: localhost, port: {org}, c
 "
     );
     write(path, "hybrid-runner.yaml", &config);
-    let mut run = command(&program("hybrid-runner"));
+    let mut run = command(program);
     run.args(["run", "--config", "hybrid-runner.yaml"]).current_dir(path);
     run.env("LD_PRELOAD", faketime).env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
     (Running::start(run, &path.join("hybrid-runner.log")), dir)
@@ -46,11 +46,11 @@ salesforce: {{use_system_proxy: false, hosts: [{{host: localhost, port: {org}, c
 async fn a_clock_that_is_wrong_by_400_days_harms_no_lease_and_is_named_where_tls_fails_for_it() {
     let Some(faketime) = outside::faketime("a_clock_that_is_wrong_by_400_days_harms_no_lease") else { return };
     // Perhaps it is built first, while nothing else happens on this thread.
-    program("hybrid-runner");
+    let program = program("hybrid-runner");
     let world = World::new().await;
     let (now, off) = (SystemClock::new().now(), Duration::from_secs(DAYS * 86_400));
     for (offset, then) in [("+400d", now.checked_add(off).unwrap()), ("-400d", now.checked_sub(off).unwrap())] {
-        let (agent, _dir) = start(&world, &faketime, offset);
+        let (agent, _dir) = start(&world, &program, &faketime, offset);
         let run = world.run().await;
         assert_eq!((run.state, run.attempt), (RunState::Committed, 1), "{offset}: {run:?}");
         let day = then.to_string().get(..10).unwrap().to_owned();
@@ -67,7 +67,7 @@ async fn a_clock_that_is_wrong_by_400_days_harms_no_lease_and_is_named_where_tls
         ("+400d", "its certificate expired 370 days ago by this machine's clock"),
         ("-400d", "its certificate is valid only in 369 days by this machine's clock"),
     ] {
-        let (mut agent, _dir) = start(&world, &faketime, offset);
+        let (mut agent, _dir) = start(&world, &program, &faketime, offset);
         agent.until(sentence, |log| log.contains(sentence).then_some(())).await;
         agent.kill().await;
     }
