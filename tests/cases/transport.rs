@@ -142,20 +142,20 @@ async fn drip(mut from: impl AsyncRead + Unpin, mut to: impl AsyncWrite + Unpin,
 #[tokio::test]
 async fn heartbeats_are_answered_in_time_while_a_push_fills_a_slow_link() {
     let _logs = Logs::capture();
-    let lease = Some((Duration::from_secs(3), Duration::from_secs(1)));
+    let lease = Some((Duration::from_secs(5), Duration::from_secs(1)));
     let world = World::with(Setup { lease, ..Setup::default() }).await;
-    // What is left of 4 MiB after compression takes four seconds, in which the lease is renewed several times.
+    // What is left of 6 MiB after compression takes six seconds, in which the lease is renewed several times.
     let (port, _link) = slow_link(world.port, 768 * 1024);
     let mut config = world.agent_config("one");
     config.control_plane.port = port;
     let connectors = Connectors::new(config.salesforce.clone())
-        .with("salesforce", |_| Ok(Arc::new(Bulk { entities: 256 }) as Arc<dyn Source>));
+        .with("salesforce", |_| Ok(Arc::new(Bulk { entities: 400 }) as Arc<dyn Source>));
     let mut agent = RunningAgent::of(Agent::with_connectors(config, connectors));
     let run_id = world.plane.trigger(PIPELINE, false).await.unwrap();
     let begun = tokio::time::Instant::now();
     let run = within("the run's end", world.plane.run_ended(run_id)).await.unwrap();
     assert_eq!((run.state, run.attempt), (RunState::Committed, 1), "{run:?}");
-    assert!(begun.elapsed() > Duration::from_secs(3), "the link was full for longer than a lease lasts");
+    assert!(begun.elapsed() > Duration::from_secs(5), "the link was full for longer than a lease lasts");
     while let Ok(event) = agent.events.try_recv() {
         assert!(!matches!(event, AgentEvent::Disconnected { .. }), "{event:?}");
     }
