@@ -9,6 +9,7 @@
 //!   endpoint: https://control-plane.example:7443
 //!   ca: ca.pem                         # the system's roots when absent
 //!   tls: { certificate: agent.pem, key: agent-key.pem }   # or token_file: agent.token
+//!   proxy: { url: 'http://proxy:3128', username: agent, password: 'secret:/proxy/password' }
 //! slots: 4
 //! drain_timeout: 20s
 //! secrets:
@@ -31,6 +32,7 @@
 
 mod environment;
 mod file;
+mod proxy;
 mod schema;
 
 use std::fmt;
@@ -40,9 +42,10 @@ use std::time::Duration;
 
 use hybrid_runner_openmetadata::yaml;
 use hybrid_runner_salesforce::LocalConfig;
-use hybrid_runner_secrets::{Policy, SecretValue, Stores};
+use hybrid_runner_secrets::{Binding, Policy, SecretValue, Stores};
 
 pub use environment::Environment;
+pub use proxy::{Proxy, ProxyLogin};
 
 /// What an agent is started with.
 #[derive(Debug, Clone)]
@@ -58,7 +61,7 @@ pub struct AgentConfig {
     pub secrets: Arc<Stores>,
     /// What is local about Salesforce.
     pub salesforce: LocalConfig,
-    /// Which secret may go where; [`LocalConfig::policy`] when absent.
+    /// Which secret may go where; when absent, every one to Salesforce and to the proxies there are.
     pub policy: Option<Arc<Policy>>,
 }
 
@@ -74,7 +77,10 @@ impl AgentConfig {
 
     /// Which secret may go where.
     pub(crate) fn policy(&self) -> Arc<Policy> {
-        self.policy.clone().unwrap_or_else(|| Arc::new(self.salesforce.policy()))
+        self.policy.clone().unwrap_or_else(|| {
+            let bindings = self.salesforce.bindings().into_iter().chain(self.control_plane.bindings());
+            Arc::new(Policy::new(bindings.collect()))
+        })
     }
 }
 
@@ -89,6 +95,15 @@ pub struct ControlPlane {
     pub ca: Option<Pem>,
     /// Who the agent is.
     pub identity: Identity,
+    /// The proxy on the way; none when absent.
+    pub proxy: Option<Proxy>,
+}
+
+impl ControlPlane {
+    /// What a configuration without a policy permits here: the proxy's password may go to the proxy.
+    pub(crate) fn bindings(&self) -> Option<Binding> {
+        self.proxy.as_ref().and_then(Proxy::binding)
+    }
 }
 
 /// Who the agent is. Files are read again for each connection, so that a rotated identity needs no restart.

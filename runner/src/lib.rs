@@ -42,7 +42,7 @@ pub use agent::{Agent, AgentError};
 pub use clock::{Clock, Moment};
 #[cfg(fuzzing)]
 pub use config::fuzz_policy;
-pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem};
+pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem, Proxy, ProxyLogin};
 pub use dial::{Connection, Dial};
 pub use event::{AgentEvent, ResultLine, RunEnd, RunFigures, RunProgress, RunSnapshot};
 pub use plan::Connectors;

@@ -11,7 +11,9 @@
 //! until they are answered.
 //!
 //! **Recovery.** A session that ends is followed by another after a jittered wait, whose bound grows from half a second to 15,
-//! and falls back after a session of a minute. The same trouble is logged once, until its cause changes.
+//! and falls back after a session of a minute. The same trouble is logged once, until its cause changes. A session whose
+//! connection is replaced ([`connect`]: new certificates, or no stream opens on it any more) is followed at once, on the
+//! connection that stands already.
 //!
 //! [`machine`] is what is said when, without I/O; `driver` performs it on a real stream; `connect` makes the connection.
 //! The generated types of the wire stop at `driver`.
@@ -34,13 +36,11 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::clock::{Clock, Moment};
-use crate::config::ControlPlane;
-use crate::dial::Dial;
 use crate::event::RunProgress;
 use crate::retry::Backoff;
 use crate::telemetry::Chain;
 
-pub(crate) use connect::Link;
+pub(crate) use connect::{Connector, Link};
 pub(crate) use diagnose::definitions;
 pub(crate) use machine::SessionError;
 pub(crate) use refusal::{Refusal, refusal_of};
@@ -304,11 +304,10 @@ pub(crate) enum Event {
 /// Keeps a session with the control plane, one after the other.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) control_plane: ControlPlane,
+    pub(crate) connector: Arc<Connector>,
     pub(crate) instance_id: [u8; 16],
     pub(crate) sources: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) dial: Arc<dyn Dial>,
     /// What it knows is not said.
     pub(crate) redactor: Redactor,
     /// The leases held now; each heartbeat lists them.
@@ -329,16 +328,20 @@ impl Session {
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new();
         let mut told = None;
+        let mut renewed = None;
         loop {
             let begun = self.clock.now();
-            let end = self.one(&mut told).await;
+            let end = self.one(renewed.take(), &mut told).await;
             self.link.send_replace(None);
+            renewed = end.renewed;
             if self.clock.now().since(begun) >= HEALTHY {
                 backoff.reset();
             }
             let problem = Chain(&end.error).to_string();
             // The same trouble again and again is one line in the log, not one a minute.
-            if told.as_ref() == Some(&problem) {
+            if renewed.is_some() {
+                debug!("the session goes on on a new connection");
+            } else if told.as_ref() == Some(&problem) {
                 debug!(error = %problem, "no session with the control plane");
             } else {
                 warn!(error = %problem, "no session with the control plane, trying again");
@@ -347,6 +350,9 @@ impl Session {
             if self.events.send(Event::Ended { problem }).await.is_err() {
                 return;
             }
+            if renewed.is_some() {
+                continue;
+            }
             let wait = backoff.next_wait().max(end.pause);
             if !self.idle(wait).await {
                 return;
@@ -354,9 +360,13 @@ impl Session {
         }
     }
 
-    /// One session, from connecting to its end.
-    async fn one(&mut self, told: &mut Option<String>) -> driver::End {
-        let link = match connect::connect(&*self.dial, &self.control_plane, &self.redactor).await {
+    /// One session, from connecting to its end; on the connection that stands already, if one does.
+    async fn one(&mut self, renewed: Option<Link>, told: &mut Option<String>) -> driver::End {
+        let connected = match renewed {
+            Some(link) => Ok(link),
+            None => self.connector.connect().await,
+        };
+        let link = match connected {
             Ok(link) => link,
             Err(error) => return driver::End::from(SessionError::Connect(error)),
         };

@@ -30,6 +30,12 @@ pub fn simple_salesforce(case: &str) -> Option<PathBuf> {
     needs(case, root().join("target/peers/python/bin/python"), how)
 }
 
+/// The library that changes a program's clock; `None`: not run.
+#[must_use]
+pub fn faketime(case: &str) -> Option<PathBuf> {
+    needs(case, root().join("target/peers/faketime/libfaketimeMT.so.1"), "run tools/peers (it needs Debian's apt-get)")
+}
+
 fn needs(case: &str, path: PathBuf, how: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);

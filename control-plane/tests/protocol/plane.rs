@@ -153,6 +153,7 @@ async fn bind(folder: &Path, lease: LeaseConfig, clock: &ManualClock) -> (contro
         agents: folder.join("agents.yaml"),
         lease,
         retry: RetryConfig::default(),
+        max_connection_age: Duration::from_secs(1800),
     };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store).await.unwrap());
     let clock: Arc<dyn Clock> = Arc::new(clock.clone());

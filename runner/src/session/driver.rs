@@ -1,5 +1,6 @@
 //! Performs a session's machine on a real stream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_proto::v1;
@@ -29,6 +30,8 @@ pub(super) struct End {
     pub(super) welcomed: bool,
     /// How long the control plane wants to be left alone.
     pub(super) pause: Duration,
+    /// Where the next one goes on at once.
+    pub(super) renewed: Option<Link>,
 }
 
 impl From<SessionError> for End {
@@ -37,7 +40,7 @@ impl From<SessionError> for End {
             SessionError::Refused(refusal) => refusal.pause.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        Self { error, welcomed: false, pause }
+        Self { error, welcomed: false, pause, renewed: None }
     }
 }
 
@@ -46,8 +49,16 @@ pub(super) async fn drive(session: &mut Session, link: Link) -> End {
     let held = session.held.borrow().clone();
     let (machine, effects) = Machine::start(session.clock.now(), held);
     let (outgoing, messages) = mpsc::channel(OUTGOING);
-    let mut driver =
-        Driver { session, link, machine, outgoing, tick: LONGEST_TICK, takes_preflight: false, knows_drain: false };
+    let mut driver = Driver {
+        session,
+        link,
+        machine,
+        outgoing,
+        tick: LONGEST_TICK,
+        takes_preflight: false,
+        knows_drain: false,
+        renewed: None,
+    };
     let error = match driver.run(effects, messages).await {
         Ok(never) => match never {},
         Err(error) => error,
@@ -55,7 +66,7 @@ pub(super) async fn drive(session: &mut Session, link: Link) -> End {
     let welcomed = driver.machine.terms().is_some();
     let pause = driver.machine.pause(driver.session.clock.now());
     let end = End::from(error);
-    End { welcomed, pause: pause.max(end.pause), ..end }
+    End { welcomed, pause: pause.max(end.pause), renewed: driver.renewed, ..end }
 }
 
 struct Driver<'a> {
@@ -68,6 +79,8 @@ struct Driver<'a> {
     takes_preflight: bool,
     /// Whether the control plane knows what `Draining` is.
     knows_drain: bool,
+    /// The connection that takes the place of this one.
+    renewed: Option<Link>,
 }
 
 impl Driver<'_> {
@@ -80,11 +93,17 @@ impl Driver<'_> {
         self.perform(effects).await?;
         let mut stream = self.open(messages).await?;
         let mut ticker = every(self.tick);
+        let (connector, link) = (Arc::clone(&self.session.connector), self.link.clone());
+        let mut renewal = std::pin::pin!(connector.renewed(&link));
         loop {
             let input = tokio::select! {
                 message = stream.message() => self.heard(message)?,
                 command = self.session.commands.recv() => Input::Command(command.ok_or(SessionError::AgentGone)?),
                 _ = ticker.tick() => Input::Tick(self.session.held.borrow().clone()),
+                link = &mut renewal => {
+                    self.renewed = Some(link);
+                    return Err(SessionError::Renewed);
+                }
             };
             let effects = self.machine.step(self.session.clock.now(), input)?;
             self.perform(effects).await?;
