@@ -14,7 +14,7 @@
 
 mod connection_tests;
 mod content;
-mod ending;
+mod leases;
 mod memory;
 mod rules;
 mod sqlite;
@@ -32,12 +32,12 @@ pub use content::{
     Applied, BaselineEntry, Batch, Content, EntityBody, EntityRow, Eof, Event, Failure, Opened, PendingDeletions,
     Record,
 };
-pub use ending::{BACKOFF, Checkpoint, Ending, Hold, LONGEST_PAUSE, MAX_BACKOFF, Pace, is_over};
+pub use leases::{BACKOFF, Checkpoint, Ending, Granted, Hold, LONGEST_PAUSE, Listed, MAX_BACKOFF, Pace, is_over};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use types::{
-    Definition, Deletions, Fault, Figures, Granted, Lease, LeaseId, Listed, NewDefinition, Run, RunId, RunState,
-    ScheduleText, Summary, Token, UnreadableSecret, Verdict, Writer,
+    Definition, Deletions, Fault, Figures, Lease, LeaseId, NewDefinition, Run, RunId, RunState, ScheduleText, Summary,
+    Token, UnreadableSecret, Verdict, Writer,
 };
 
 /// Events kept of one run; more are dropped (they are best effort on the wire as well).

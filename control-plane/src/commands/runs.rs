@@ -111,7 +111,7 @@ mod tests {
 
     #[test]
     fn a_run_that_waits_says_which_attempt_comes_next_and_when_and_why() {
-        let now = jiff::Timestamp::UNIX_EPOCH;
+        let now = Timestamp::UNIX_EPOCH;
         let waits = Run {
             attempt: 2,
             not_before: Some(Timestamp::from_second(30).unwrap()),
@@ -137,7 +137,7 @@ mod tests {
             let run = Run {
                 state: RunState::Committed,
                 figures: Some(figures),
-                ..Run::queued("crm", false, false, jiff::Timestamp::UNIX_EPOCH)
+                ..Run::queued("crm", false, false, Timestamp::UNIX_EPOCH)
             };
             assert_eq!(row(&run)["salesforce_requests_left"], left);
         }
