@@ -68,6 +68,8 @@ pub(crate) struct Ledger {
     pub(crate) trace: Trace,
     /// What cannot be.
     pub(crate) violations: Vec<String>,
+    /// How many runs were committed.
+    pub(crate) commits: u64,
     /// How often what took place.
     pub(crate) counts: BTreeMap<&'static str, u64>,
     grants: HashMap<[u8; 16], Grant>,
@@ -125,6 +127,7 @@ impl Ledger {
             org,
             trace: Trace::new(is_loud),
             violations: Vec::new(),
+            commits: 0,
             counts: BTreeMap::new(),
             grants: HashMap::new(),
             books: Books::default(),
@@ -333,6 +336,7 @@ impl Ledger {
             return;
         }
         self.trace.write("committed", &pipeline, eof.count);
+        self.commits += 1;
         let staged = self.books.runs.remove(&token.run_id).unwrap_or_default();
         let books = self.books.pipelines.entry(pipeline).or_default();
         let before = std::mem::take(&mut books.committed);
