@@ -15,7 +15,7 @@
 mod checks;
 mod trace;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -292,6 +292,11 @@ impl Ledger {
 
     /// A push was opened.
     pub(crate) fn opened(&mut self, token: &Token, opened: &Opened) {
+        let books = self.books.pipelines.get(&opened.pipeline);
+        if books.is_some_and(|books| books.ended.contains_key(&token.lease_id.0)) {
+            // Its run is committed, and it did not hear of it.
+            return self.count("a commit was asked for again");
+        }
         if !self.check_writer(token, "opened") {
             return;
         }
@@ -394,9 +399,4 @@ impl Ledger {
         self.demand(holds, || format!("I4: {pipeline}: a writer without the lease {what}, fence {}", token.fence));
         holds
     }
-}
-
-/// The FQNs of a set.
-fn names(truth: &Truth) -> BTreeSet<&String> {
-    truth.keys().collect()
 }
