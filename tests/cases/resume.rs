@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use control_plane::store::{Run, RunId, RunState, Writer};
 use hybrid_runner::{AgentConfig, AgentEvent, RunEnd, RunProgress};
-use hybrid_runner_tests::entities_with;
-use hybrid_runner_tests::within;
-use hybrid_runner_tests::world::{PIPELINE, RunningAgent, Setup, World};
+use hybrid_runner_tests::processes::{Running, command, program};
+use hybrid_runner_tests::world::{PIPELINE, RunningAgent, Setup, TOKEN, World, write};
+use hybrid_runner_tests::{entities_with, within};
 use sandbox::{FaultPlan, Kind, OrgConfig};
 use serde_json::Value;
 
@@ -188,5 +188,49 @@ async fn an_agent_that_leaves_with_time_ends_its_run_and_takes_no_other() {
     let ended = within("the run's end", world.plane.run_ended(next)).await.unwrap();
     assert_eq!((ended.state, ended.agent.as_deref()), (RunState::Committed, Some("two")));
     second.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leaving_agent_ends_at_once_at_a_second_signal_and_its_lease_by_its_own_clock() {
+    let hybrid_runner = program("hybrid-runner");
+    let world = World::with(setup(None)).await;
+    // The run does not get on, and nobody waits for it.
+    world.org.faults().change(|plan| plan.latency = Duration::from_secs(30));
+    let dir = tempfile::TempDir::new().unwrap();
+    let login = world.org.credentials();
+    let (plane, org) = (world.port, world.org.addr().port());
+    for (name, text) in [
+        ("ca.pem", world.authority.pem.as_str()),
+        ("org-ca.pem", world.org.ca_pem()),
+        ("agent.token", TOKEN),
+        ("secrets/salesforce/password", &login.password),
+        ("secrets/salesforce/token", &login.security_token),
+        (
+            "hybrid-runner.yaml",
+            &format!(
+                "control_plane: {{endpoint: 'https://localhost:{plane}', ca: ca.pem, token_file: agent.token}}
+drain_timeout: 1h
+secrets: {{stores: {{mounted: {{file: {{dir: secrets}}}}}}}}
+salesforce: {{use_system_proxy: false, hosts: [{{host: localhost, port: {org}, ca: org-ca.pem}}]}}
+"
+            ),
+        ),
+    ] {
+        write(dir.path(), name, text);
+    }
+    let mut start = command(&hybrid_runner);
+    start.args(["run", "--config", "hybrid-runner.yaml"]).current_dir(dir.path());
+    let mut agent = Running::start(start, &dir.path().join("log"));
+    let run_id = world.plane.trigger(PIPELINE, false).await.unwrap();
+    within("the run's begin", world.plane.run_when(run_id, |run| run.state == RunState::Running)).await.unwrap();
+    let first = std::process::Command::new("kill").args(["-TERM", &agent.id().to_string()]).status().unwrap();
+    assert!(first.success());
+    agent.until("it leaves", |log| log.contains("leaving: runs may end").then_some(())).await;
+    let log = dir.path().join("log");
+    assert!(agent.terminate().await.success());
+    assert!(std::fs::read_to_string(log).unwrap().contains("second signal, leaving at once"));
+    let run = run(&world, run_id).await;
+    assert_eq!((run.state, run.attempt), (RunState::Running, 1), "nobody gave the lease back");
     world.stop().await;
 }
