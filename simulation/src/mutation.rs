@@ -92,6 +92,7 @@ impl Mutation {
             let entities = store.entities(Some(pipeline), None, u32::MAX).await.unwrap_or_default();
             let is_failure = |fqn: &String| eof.failures.iter().any(|failure| failure.fqn == *fqn);
             eof.gone = entities.into_iter().map(|entity| entity.fqn).filter(is_failure).collect();
+            eof.failures.clear();
         }
         eof
     }
