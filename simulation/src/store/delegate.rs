@@ -143,7 +143,10 @@ impl Store for Watched {
     }
 
     async fn open(&self, writer: &Writer) -> Result<Opened, WriteError> {
-        let opened = self.store.open(writer).await;
+        let opened = match self.mutation {
+            None => self.store.open(writer).await,
+            Some(mutation) => mutation.open(&self.store, writer).await,
+        };
         self.opened(&writer.token, opened)
     }
 
