@@ -17,6 +17,7 @@ mod memory;
 mod rules;
 mod sqlite;
 mod types;
+mod watch;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -34,6 +35,7 @@ pub use types::{
     Definition, Deletions, Ending, Fault, Figures, Granted, Lease, LeaseId, Listed, NewDefinition, Run, RunId,
     RunState, ScheduleText, Summary, Token, UnreadableSecret, Verdict, Writer,
 };
+pub use watch::{LineId, LogLine, MAX_LOG_BYTES, MAX_LOG_LINES, RunWatch};
 
 /// Events kept of one run; more are dropped (they are best effort on the wire as well).
 pub const MAX_EVENTS: u64 = 1_000;
@@ -43,7 +45,7 @@ pub const MAX_FINAL_RUNS: u32 = 500;
 
 /// The durable state of a control plane.
 #[async_trait]
-pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
+pub trait Store: ConnectionTests + RunWatch + Send + Sync + std::fmt::Debug {
     /// Makes the stored pipelines those of the folder. A pipeline whose file is among the faults stays as it was; any
     /// other that is absent is removed. A changed workflow gets the next version. Runs of what was removed or disabled
     /// are cancelled, queued ones too, and their leases end.

@@ -28,7 +28,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::AgentConfig;
 use crate::event::AgentEvent;
 use crate::plan::Connectors;
-use crate::session::{Command, Event, RunId, Session};
+use crate::session::{Command, Event, RunId, RunLogs, Session};
 use supervisor::Supervisor;
 
 /// Messages between session and agent: more than the definitions of an ordinary control plane, so that a reconnect
@@ -94,20 +94,23 @@ impl Agent {
         let (noticed, mut notices) = mpsc::channel(NOTICES);
         let (held, held_seen) = watch::channel(Vec::new());
         let (link, link_seen) = watch::channel(None);
+        let redactor = self.config.secrets.redactor().clone();
+        let logs = RunLogs::new(self.config.run_log_bytes, Arc::clone(&self.clock), redactor.clone());
         let session = Session {
             control_plane: self.config.control_plane.clone(),
             instance_id: uuid::Uuid::new_v4().into_bytes(),
             sources: self.connectors.kinds(),
             clock: Arc::clone(&self.clock),
-            redactor: self.config.secrets.redactor().clone(),
+            redactor,
             held: held_seen,
+            logs: logs.clone(),
             commands: for_session,
             events: for_agent,
             link,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(session.run());
-        let mut supervisor = Supervisor::new(self, held, link_seen, noticed);
+        let mut supervisor = Supervisor::new(self, held, link_seen, noticed, logs);
         let mut ticker = interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !supervisor.is_done(Instant::now()) {

@@ -11,12 +11,13 @@
 //! **Recovery.** A session that ends is followed by another after a jittered wait: from half a second to a minute,
 //! short again after a session of a minute. The same trouble is logged once, until its cause changes.
 //!
-//! [`machine`] is what is said when, without I/O; `driver` performs it on a real stream; `connect` makes the connection.
+//! [`machine`] is what is said when, without I/O; `logs` sends the lines of runs between; `driver` performs it on a real stream; `connect` makes the connection.
 //! The generated types of the wire stop at `driver`.
 
 mod connect;
 mod diagnose;
 mod driver;
+mod logs;
 mod machine;
 mod refusal;
 mod wire;
@@ -38,6 +39,7 @@ use crate::telemetry::Chain;
 
 pub(crate) use connect::Link;
 pub(crate) use diagnose::definitions;
+pub(crate) use logs::RunLogs;
 pub(crate) use machine::SessionError;
 pub(crate) use refusal::{Refusal, refusal_of};
 
@@ -307,6 +309,8 @@ pub(crate) struct Session {
     pub(crate) redactor: Redactor,
     /// The leases held now; each heartbeat lists them.
     pub(crate) held: watch::Receiver<Vec<Held>>,
+    /// What the runs log; sent where the control plane takes it.
+    pub(crate) logs: RunLogs,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: mpsc::Sender<Event>,
     /// The connection of the session, for uploads; none while there is no session.

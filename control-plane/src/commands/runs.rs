@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::output::{self, cell};
 use super::{Look, Outcome, existing_store, failed, load};
+use crate::progress::RunProgress;
 use crate::store::Run;
 
 #[derive(Debug, Args)]
@@ -23,10 +24,14 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     let config = load(&arguments.look.common)?;
     let store = existing_store(&config).await?;
     let runs = store.runs(arguments.pipeline.as_deref(), arguments.limit).await.map_err(failed)?;
-    let rows: Vec<Value> = runs.iter().map(row).collect();
+    let mut rows: Vec<Value> = Vec::with_capacity(runs.len());
+    for run in &runs {
+        let progress = if run.state.is_active() { store.progress(run.run_id).await.map_err(failed)? } else { None };
+        rows.push(row(run, progress.as_ref()));
+    }
     let header = [
         "RUN", "PIPELINE", "STATE", "ATTEMPT", "AGENT", "COMPLETE", "ENTITIES", "CHANGED", "DELETED", "QUEUED",
-        "REASON",
+        "REASON", "PROGRESS",
     ];
     output::rows(arguments.look.json, &header, &rows, |row| {
         let fields = [
@@ -42,12 +47,13 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
             "queued_at",
             "reason",
         ];
-        fields.iter().map(|field| cell(row, field)).collect()
+        let progress = row.get("progress").map_or_else(|| "-".to_owned(), |progress| cell(progress, "text"));
+        fields.iter().map(|field| cell(row, field)).chain([progress]).collect()
     })
 }
 
 /// The names are those of the `--json` line of a run wherever both know the figure.
-fn row(run: &Run) -> Value {
+fn row(run: &Run, progress: Option<&RunProgress>) -> Value {
     let wall = run.started_at.zip(run.ended_at).map(|(from, to)| to.duration_since(from).as_secs_f64());
     let mut row = Map::from_iter([
         ("run_id".to_owned(), json!(run.run_id)),
@@ -64,6 +70,7 @@ fn row(run: &Run) -> Value {
         ("wall_seconds".to_owned(), json!(wall)),
         ("reason".to_owned(), json!(run.reason)),
         ("detail".to_owned(), json!(run.detail)),
+        ("progress".to_owned(), json!(progress.map(RunProgress::json))),
     ]);
     if let Some(figures) = &run.figures {
         let summary = &figures.summary;
@@ -118,7 +125,7 @@ mod tests {
                 figures: Some(figures),
                 lease: None,
             };
-            assert_eq!(row(&run)["salesforce_requests_left"], left);
+            assert_eq!(row(&run, None)["salesforce_requests_left"], left);
         }
     }
 }

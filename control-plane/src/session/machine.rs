@@ -16,6 +16,8 @@
 //! | open | open connection tests changed | take those that nobody took, if the agent listed `test_connection` and has the source | open |
 //! | open | `TestConnectionResult` of a test that this session took | save it | open |
 //! | open | any other `TestConnectionResult` | – (it is late) | open |
+//! | open | `LogLines`, if the agent listed `logs` | save them | open |
+//! | open | any other `LogLines` | – | refused |
 //! | open | no heartbeat for three intervals | – | refused |
 //!
 //! Grant: for each free slot one queued run whose pipeline this agent accepted in its current version.
@@ -30,7 +32,7 @@ use hybrid_runner_proto::v1::Reason;
 use tokio::time::Instant;
 
 use super::HELLO_TIMEOUT;
-use super::incoming::{DefinitionStatus, Hello, Incoming, Release, Renewal, RunEvent, TestResult};
+use super::incoming::{DefinitionStatus, Hello, Incoming, LOGS, LogLines, Release, Renewal, RunEvent, TestResult};
 use crate::status::Problem;
 use crate::store::{ConnectionTest, Definition, Run, RunId, RunState, TestId, TestStep, Token};
 
@@ -82,6 +84,8 @@ pub(super) enum Effect {
     Release(Release),
     /// Keep an event.
     SaveEvent(RunEvent),
+    /// Keep lines of a run's log.
+    SaveLog(LogLines),
     /// Try to take a connection test, and send it.
     Test(ConnectionTest),
     /// Keep the answer to a test.
@@ -114,6 +118,7 @@ struct Open {
     held: BTreeMap<RunId, Token>,
     runs: Arc<Vec<Run>>,
     tests_connections: bool,
+    sends_logs: bool,
     /// Connection tests that were sent and are not answered.
     testing: BTreeSet<TestId>,
     /// Somebody only looks: it is granted nothing and judges nothing.
@@ -177,6 +182,7 @@ impl Machine {
                     held: BTreeMap::new(),
                     runs: Arc::default(),
                     tests_connections: hello.tests_connections && !hello.is_diagnostic,
+                    sends_logs: hello.sends_logs,
                     testing: BTreeSet::new(),
                     looks: hello.is_diagnostic.then_some(Looking::Waits),
                 });
@@ -189,6 +195,7 @@ impl Machine {
                 | Incoming::Release(_)
                 | Incoming::RunEvent(_)
                 | Incoming::TestResult(_)
+                | Incoming::LogLines(_)
                 | Incoming::Unlisted(_),
             ) => Err(Problem::violation("the first message is not Hello")),
             Input::Tick => Err(Problem::violation(format!("no Hello came within {} s", HELLO_TIMEOUT.as_secs()))),
@@ -224,6 +231,10 @@ impl Open {
                 Ok(vec![Effect::Release(release)])
             }
             Input::Message(Incoming::RunEvent(event)) => Ok(event.map(Effect::SaveEvent).into_iter().collect()),
+            Input::Message(Incoming::LogLines(_)) if !self.sends_logs => Err(Problem::violation(format!(
+                "LogLines is of capability `{LOGS}`, which Hello.capabilities did not list"
+            ))),
+            Input::Message(Incoming::LogLines(lines)) => Ok(lines.map(Effect::SaveLog).into_iter().collect()),
             Input::Message(Incoming::TestResult(TestResult { id, steps })) => {
                 let id = id.filter(|id| self.testing.remove(id));
                 Ok(id.map(|id| Effect::SaveAnswer { id, steps }).into_iter().collect())
@@ -385,6 +396,7 @@ mod tests {
             capabilities: Vec::new(),
             sources: vec!["salesforce".to_owned()],
             tests_connections: true,
+            sends_logs: false,
             held: Vec::new(),
             is_diagnostic: false,
         }))

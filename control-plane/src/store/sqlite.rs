@@ -11,6 +11,7 @@ mod look;
 mod push;
 mod rows;
 mod runs;
+mod watch;
 
 use std::path::Path;
 use std::time::Duration;
@@ -41,11 +42,12 @@ const PAGE_SIZE: u32 = 8 * 1024;
 const CHECKPOINT_PAGES: &str = "4096";
 
 /// The schema, a file a version, in order.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../migrations/0001_initial.sql"),
     include_str!("../../migrations/0002_memos.sql"),
     include_str!("../../migrations/0003_connection_test.sql"),
     include_str!("../../migrations/0004_unreadable_secrets.sql"),
+    include_str!("../../migrations/0006_run_log.sql"),
 ];
 
 /// A [`Store`] in a SQLite file.

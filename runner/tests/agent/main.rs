@@ -45,6 +45,7 @@ pub(crate) fn config(control_plane: ControlPlane) -> AgentConfig {
         secrets: Arc::default(),
         salesforce: hybrid_runner_salesforce::LocalConfig::default(),
         policy: None,
+        run_log_bytes: AgentConfig::RUN_LOG_BYTES,
     }
 }
 
