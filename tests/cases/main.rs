@@ -20,6 +20,7 @@ mod policy;
 mod preflight;
 mod processes;
 mod proxies;
+mod run_log;
 mod secrets;
 mod test_connection;
 mod vault;

@@ -174,7 +174,12 @@ impl RunningAgent {
     /// Starts an agent.
     #[must_use]
     pub fn start(config: AgentConfig) -> Self {
-        let agent = Agent::new(config);
+        Self::of(Agent::new(config))
+    }
+
+    /// Starts this agent.
+    #[must_use]
+    pub fn of(agent: Agent) -> Self {
         let events = agent.events();
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();

@@ -13,3 +13,4 @@ mod identity;
 mod plane;
 mod push;
 mod session;
+mod watch;

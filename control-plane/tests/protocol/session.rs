@@ -15,7 +15,7 @@ async fn welcome_says_what_is_in_force() {
     let plane = Plane::start().await;
     let (mut session, welcome) = Session::hello(&mut west(&plane).await).await;
     assert_eq!(welcome.protocol, 1);
-    assert_eq!(welcome.capabilities, ["zstd", "memos", "test_connection", "secret_preflight", "diagnostic"]);
+    assert_eq!(welcome.capabilities, ["zstd", "memos", "test_connection", "secret_preflight", "diagnostic", "logs"]);
     assert_eq!(welcome.heartbeat_interval.unwrap().seconds, 15);
     assert_eq!(welcome.lease_ttl.unwrap().seconds, 60);
     let definition = session.definition().await;

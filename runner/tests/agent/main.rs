@@ -10,6 +10,7 @@
 )]
 
 mod control_plane;
+mod logs;
 mod reread;
 mod run;
 mod session;
