@@ -3,20 +3,12 @@
 use hybrid_runner_connector::Reason;
 use hybrid_runner_proto::v1;
 use tonic::Status;
-use tracing::subscriber::{DefaultGuard, set_default};
-use tracing_subscriber::layer::SubscriberExt as _;
-use tracing_subscriber::registry;
 
 use crate::control_plane::{Said, SessionSide};
 use crate::ready_at;
 use crate::source::{Fake, entity};
 
 const LISTED: [&str; 3] = ["zstd", "memos", "logs"];
-
-/// All tasks of a case are on one thread.
-fn collecting() -> DefaultGuard {
-    set_default(registry().with(hybrid_runner::run_log_layer()))
-}
 
 /// The next lines, whatever else comes before.
 async fn lines(session: &mut SessionSide) -> v1::LogLines {
@@ -37,7 +29,6 @@ fn messages(lines: &[String]) -> Vec<String> {
 
 #[tokio::test]
 async fn what_a_lost_session_may_have_lost_is_sent_again() {
-    let _collecting = collecting();
     let (source, steps) = Fake::stepped(vec![entity("a", 10)]);
     let (mut server, _agent, mut session) = ready_at(source, &LISTED, 5_000, 60_000).await;
     session.grant("r", "p").await;
@@ -68,7 +59,6 @@ async fn what_a_lost_session_may_have_lost_is_sent_again() {
 
 #[tokio::test]
 async fn the_last_lines_of_a_run_leave_before_its_release() {
-    let _collecting = collecting();
     let source = Fake { fails: Some(Reason::AuthFailed), ..Fake::new(Vec::new()) };
     let (mut server, _agent, mut session) = ready_at(source, &LISTED, 5_000, 60_000).await;
     session.grant("r", "p").await;
@@ -87,7 +77,6 @@ async fn the_last_lines_of_a_run_leave_before_its_release() {
 
 #[tokio::test]
 async fn a_control_plane_that_does_not_list_logs_is_sent_none() {
-    let _collecting = collecting();
     let source = Fake { fails: Some(Reason::AuthFailed), ..Fake::new(Vec::new()) };
     let (mut server, _agent, mut session) = ready_at(source, &["zstd", "memos"], 5_000, 60_000).await;
     session.grant("r", "p").await;
