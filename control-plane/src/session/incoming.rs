@@ -1,5 +1,7 @@
 //! What an agent may say, with its limits checked.
 
+use std::time::Duration;
+
 use hybrid_runner_proto::v1::{self, Outcome, session_request};
 
 use crate::shared::Progress;
@@ -46,13 +48,13 @@ pub(super) enum Incoming {
         renewals: Vec<Renewal>,
     },
     Release(Release),
+    /// The agent leaves, within this time by its own intent.
+    Draining(Duration),
     /// `None` when it came under a token that was never granted.
     RunEvent(Option<RunEvent>),
     TestResult(TestResult),
     /// `None` when they came under a token that was never granted.
     LogLines(Option<LogLines>),
-    /// A message of a capability that is not listed.
-    Unlisted(&'static str),
 }
 
 #[derive(Debug)]
@@ -137,7 +139,8 @@ impl TryFrom<session_request::Message> for Incoming {
             }
             Message::Release(release) => Self::Release(release.try_into()?),
             Message::RunEvent(event) => Self::RunEvent(run_event(event)?),
-            Message::Draining(_) => Self::Unlisted("drain"),
+            // How long it means to take is for the log; its leases have their own time.
+            Message::Draining(draining) => Self::Draining(wire::duration_of(draining.deadline)),
             Message::LogLines(lines) => Self::LogLines(log_lines(lines)?),
             Message::TestConnectionResult(result) => Self::TestResult(result.try_into()?),
         })

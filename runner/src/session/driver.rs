@@ -50,7 +50,9 @@ pub(super) async fn drive(session: &mut Session, link: Link) -> End {
     let (machine, effects) = Machine::start(session.clock.now(), held);
     let (outgoing, messages) = mpsc::channel(OUTGOING);
     let shipping = Shipping::new(session.logs.clone());
-    let mut driver = Driver { session, link, machine, shipping, outgoing, tick: LONGEST_TICK, takes_preflight: false };
+    let (takes_preflight, knows_drain) = (false, false);
+    let tick = LONGEST_TICK;
+    let mut driver = Driver { session, link, machine, shipping, outgoing, tick, takes_preflight, knows_drain };
     let error = match driver.run(effects, messages).await {
         Ok(never) => match never {},
         Err(error) => error,
@@ -70,6 +72,8 @@ struct Driver<'a> {
     tick: Duration,
     /// Whether the control plane takes unreadable references with the answer to a definition.
     takes_preflight: bool,
+    /// Whether the control plane knows what `Draining` is.
+    knows_drain: bool,
 }
 
 impl Driver<'_> {
@@ -121,6 +125,7 @@ impl Driver<'_> {
                 self.link.zstd |= wire::lists(&message, wire::ZSTD);
                 self.link.memos |= wire::lists(&message, wire::MEMOS);
                 self.takes_preflight |= wire::lists(&message, wire::SECRET_PREFLIGHT);
+                self.knows_drain |= wire::lists(&message, wire::DRAIN);
                 self.shipping.is_wanted |= wire::lists(&message, wire::LOGS);
                 if let Some(id) = wire::answered(&message) {
                     self.shipping.answered(id);
@@ -175,6 +180,7 @@ impl Driver<'_> {
                 let verdict = Verdict::Accepted { unreadable: Vec::new() };
                 wire::said(Say::Answer { pipeline, version, verdict }, &self.session.redactor)
             }
+            Say::Draining { .. } if !self.knows_drain => None,
             other => wire::said(other, &self.session.redactor),
         };
         match message {
