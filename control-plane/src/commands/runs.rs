@@ -119,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_run_that_waits_says_which_attempt_comes_next_and_when_and_why() {
-        let now = jiff::Timestamp::UNIX_EPOCH;
+        let now = Timestamp::UNIX_EPOCH;
         let waits = Run {
             attempt: 2,
             not_before: Some(Timestamp::from_second(30).unwrap()),
@@ -127,11 +127,11 @@ mod tests {
             detail: Some("no route".to_owned()),
             ..Run::queued("crm", false, true, now)
         };
-        let shown = row(&waits);
+        let shown = row(&waits, None);
         assert_eq!((&shown["state"], &shown["attempt"]), (&json!("queued"), &json!(2)));
         assert_eq!(shown["next_attempt_at"], json!("1970-01-01T00:00:30Z"));
         assert_eq!((&shown["reason"], &shown["detail"]), (&json!("SOURCE_UNREACHABLE"), &json!("no route")));
-        assert_eq!(row(&Run::queued("crm", false, true, now))["next_attempt_at"], Value::Null);
+        assert_eq!(row(&Run::queued("crm", false, true, now), None)["next_attempt_at"], Value::Null);
     }
 
     #[test]
@@ -145,7 +145,7 @@ mod tests {
             let run = Run {
                 state: RunState::Committed,
                 figures: Some(figures),
-                ..Run::queued("crm", false, false, jiff::Timestamp::UNIX_EPOCH)
+                ..Run::queued("crm", false, false, Timestamp::UNIX_EPOCH)
             };
             assert_eq!(row(&run, None)["salesforce_requests_left"], left);
         }
