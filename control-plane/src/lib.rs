@@ -13,7 +13,7 @@
 //! - [`server`]: [`ControlPlane`] builds and supervises it all; a [`Handle`] is what others hold of it.
 //! - `shared`, `status`, `stream`: what sessions and pushes stand on; `wire`: between its types and ours.
 //! - [`identity`], [`pki`]: who an agent is.
-//! - [`export`], [`commands`]: what people see.
+//! - [`export`], [`progress`], [`commands`]: what people see.
 
 pub mod clock;
 pub mod commands;
@@ -24,6 +24,7 @@ pub mod export;
 pub mod identity;
 pub mod lease;
 pub mod pki;
+pub mod progress;
 mod push;
 pub mod schedule;
 pub mod server;

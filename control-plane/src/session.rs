@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tonic::{Code, Streaming};
 use tracing::{info, warn};
 
-use self::incoming::Incoming;
+use self::incoming::{Incoming, LOGS};
 use self::machine::{Effect, Input, Machine};
 use crate::lease::{RUN_TIMEOUT, START_TIMEOUT};
 use crate::shared::{SessionGuard, SessionInfo, Shared};
@@ -32,7 +32,8 @@ use crate::stream::Responses;
 use crate::wire;
 
 /// What this control plane can do beyond the base.
-const CAPABILITIES: [&str; 7] = ["zstd", MEMOS, RESUME, "drain", "test_connection", "secret_preflight", "diagnostic"];
+const CAPABILITIES: [&str; 8] =
+    ["zstd", MEMOS, RESUME, "drain", "test_connection", "secret_preflight", "diagnostic", LOGS];
 
 /// Records and the baseline carry memos when both sides list it.
 const MEMOS: &str = "memos";
@@ -161,6 +162,7 @@ impl Driver {
             Effect::Renew { id, renewals } => self.renew(id, renewals).await,
             Effect::Release(release) => self.release(release).await,
             Effect::SaveEvent(event) => self.save_event(event).await,
+            Effect::SaveLog(lines) => self.save_log(lines).await,
             Effect::Test(test) => self.test(test).await,
             Effect::SaveAnswer { id, steps } => self.save_answer(id, steps).await,
             Effect::LookInto(token) => self.look_into(token).await,
@@ -251,14 +253,14 @@ impl Driver {
         let tokens: Vec<Token> = renewals.iter().map(|renewal| renewal.token).collect();
         let renewed =
             if tokens.is_empty() { Vec::new() } else { self.shared.store.renew(&self.agent, &tokens).await? };
-        let mut moved = false;
-        for renewal in renewals {
-            if let Some(progress) = renewal.progress.filter(|_| renewed.contains(&renewal.token.run_id)) {
-                self.shared.set_progress(renewal.token.run_id, progress);
-                moved = true;
+        let said = |renewal: incoming::Renewal| Some((renewal.token, renewal.progress?));
+        let mut moved: Vec<_> = renewals.into_iter().filter_map(said).collect();
+        moved.retain(|(token, _)| renewed.contains(&token.run_id));
+        if !moved.is_empty() {
+            self.shared.store.put_progress(&self.agent, &moved, self.shared.clock.now()).await?;
+            for (token, progress) in moved {
+                self.shared.set_progress(token.run_id, progress);
             }
-        }
-        if moved {
             self.shared.changed();
         }
         let renewed_run_ids = renewed.iter().map(ToString::to_string).collect();
@@ -294,6 +296,13 @@ impl Driver {
             text: event.text,
         };
         self.shared.store.add_event(&writer, event).await?;
+        self.shared.changed();
+        Ok(None)
+    }
+
+    async fn save_log(&self, said: incoming::LogLines) -> Result<Option<Input>, StoreError> {
+        let writer = Writer { agent: self.agent.clone(), token: said.token };
+        self.shared.store.add_log(&writer, said.first, said.lines).await?;
         self.shared.changed();
         Ok(None)
     }

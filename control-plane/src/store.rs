@@ -19,6 +19,7 @@ mod memory;
 mod rules;
 mod sqlite;
 mod types;
+mod watch;
 
 use std::collections::BTreeSet;
 
@@ -39,6 +40,7 @@ pub use types::{
     Definition, Deletions, Fault, Figures, Lease, LeaseId, NewDefinition, Run, RunId, RunState, ScheduleText, Summary,
     Token, UnreadableSecret, Verdict, Writer,
 };
+pub use watch::{LineId, LogLine, MAX_LOG_BYTES, MAX_LOG_LINES, RunWatch};
 
 /// Events kept of one run; more are dropped (they are best effort on the wire as well).
 pub const MAX_EVENTS: u64 = 1_000;
@@ -48,7 +50,7 @@ pub const MAX_FINAL_RUNS: u32 = 500;
 
 /// The durable state of a control plane.
 #[async_trait]
-pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
+pub trait Store: ConnectionTests + RunWatch + Send + Sync + std::fmt::Debug {
     /// Where it is, for whoever reads the log.
     fn place(&self) -> String;
 

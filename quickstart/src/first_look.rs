@@ -206,6 +206,7 @@ fn agent_config(deployment: &Deployment, port: u16, org: &SandboxHandle) -> anyh
             ..LocalConfig::default()
         },
         policy: None,
+        run_log_bytes: AgentConfig::RUN_LOG_BYTES,
     })
 }
 

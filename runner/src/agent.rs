@@ -31,7 +31,7 @@ use crate::config::AgentConfig;
 use crate::dial::{Dial, Tcp};
 use crate::event::AgentEvent;
 use crate::plan::Connectors;
-use crate::session::{Command, Connector, Event, RunId, Session};
+use crate::session::{Command, Connector, Event, RunId, RunLogs, Session};
 use supervisor::Supervisor;
 
 /// Messages between session and agent: more than the definitions of an ordinary control plane, so that a reconnect
@@ -112,20 +112,23 @@ impl Agent {
         let (link, link_seen) = watch::channel(None);
         // The password of a proxy on the way is of no pipeline.
         let secrets = Resolver::new(Arc::clone(&self.config.secrets), self.config.policy(), None);
+        let redactor = self.config.secrets.redactor().clone();
+        let logs = RunLogs::new(self.config.run_log_bytes, Arc::clone(&self.clock), redactor.clone());
         let session = Session {
             connector: Arc::new(Connector::new(self.config.control_plane.clone(), Arc::clone(&self.dial), secrets)),
             instance_id: uuid::Uuid::new_v4().into_bytes(),
             sources: self.connectors.kinds(),
             clock: Arc::clone(&self.clock),
-            redactor: self.config.secrets.redactor().clone(),
+            redactor,
             held: held_seen,
+            logs: logs.clone(),
             commands: for_session,
             events: for_agent,
             link,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(session.run());
-        let mut supervisor = Supervisor::new(self, held, link_seen, noticed);
+        let mut supervisor = Supervisor::new(self, held, link_seen, noticed, logs);
         let mut ticker = interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !supervisor.is_done(Instant::now()) {

@@ -25,7 +25,7 @@
 //! policy:
 //!   bindings: [{ references: ['secret:/salesforce/**'], hosts: ['*.my.salesforce.com'], uses: [oauth, session] }]
 //!   networks: [10.20.0.0/16]
-//! log: { level: info, format: text }
+//! log: { level: info, format: text, run_bytes: 1048576 }
 //! ```
 //!
 //! A program that embeds the agent builds an [`AgentConfig`] itself.
@@ -63,11 +63,16 @@ pub struct AgentConfig {
     pub salesforce: LocalConfig,
     /// Which secret may go where; when absent, every one to Salesforce and to the proxies there are.
     pub policy: Option<Arc<Policy>>,
+    /// The most bytes of a run's log that the control plane is sent; 0: none. [`AgentConfig::RUN_LOG_BYTES`] is usual.
+    pub run_log_bytes: usize,
 }
 
 impl AgentConfig {
     /// The most runs at once: each may hold a window of 4 MiB and a stream of the one connection.
     pub const MAX_SLOTS: u32 = 4;
+
+    /// The most bytes of a run's log, unless it is configured: some four thousand lines.
+    pub const RUN_LOG_BYTES: usize = 1024 * 1024;
 
     /// The usual [`AgentConfig::drain_timeout`]: Kubernetes leaves 30 s, and two are for the farewell.
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -172,6 +177,8 @@ pub(crate) struct Settings {
 pub(crate) struct Log {
     pub(crate) level: String,
     pub(crate) format: LogFormat,
+    /// Of the log of a run at the control plane.
+    pub(crate) run_bytes: usize,
 }
 
 /// `log.format`
@@ -217,6 +224,7 @@ impl Settings {
             secrets: Arc::new(self.secrets),
             salesforce: self.salesforce,
             policy: Some(Arc::new(self.policy)),
+            run_log_bytes: self.log.run_bytes,
         })
     }
 }

@@ -15,13 +15,14 @@
 //! connection is replaced ([`connect`]: new certificates, or no stream opens on it any more) is followed at once, on the
 //! connection that stands already.
 //!
-//! [`machine`] is what is said when, without I/O; `driver` performs it on a real stream; `connect` makes the connection.
+//! [`machine`] is what is said when, without I/O; `logs` sends the lines of runs between; `driver` performs it on a real stream; `connect` makes the connection.
 //! The generated types of the wire stop at `driver`.
 
 mod connect;
 mod diagnose;
 mod driver;
 mod limits;
+mod logs;
 mod machine;
 mod refusal;
 mod wire;
@@ -42,6 +43,7 @@ use crate::telemetry::Chain;
 
 pub(crate) use connect::{Connector, Link};
 pub(crate) use diagnose::definitions;
+pub(crate) use logs::RunLogs;
 pub(crate) use machine::SessionError;
 pub(crate) use refusal::{Refusal, refusal_of};
 
@@ -312,6 +314,8 @@ pub(crate) struct Session {
     pub(crate) redactor: Redactor,
     /// The leases held now; each heartbeat lists them.
     pub(crate) held: watch::Receiver<Vec<Held>>,
+    /// What the runs log; sent where the control plane takes it.
+    pub(crate) logs: RunLogs,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: mpsc::Sender<Event>,
     /// The connection of the session, for uploads; none while there is no session.

@@ -53,11 +53,12 @@ const RUNNER_EDGES: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("event", &[]),
     ("telemetry", &[]),
+    ("runlog", &[]),
     ("tripwire", &[]),
     ("hardening", &[]),
     ("config", &[]),
 ];
-const RUNNER_BASE: &[&str] = &["clock", "dial", "retry", "event", "telemetry", "tripwire", "config"];
+const RUNNER_BASE: &[&str] = &["clock", "dial", "retry", "event", "telemetry", "runlog", "tripwire", "config"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies below the workspace").to_owned()

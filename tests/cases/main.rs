@@ -23,6 +23,7 @@ mod processes;
 mod proxies;
 mod resume;
 mod rotation;
+mod run_log;
 mod secrets;
 mod test_connection;
 mod transport;

@@ -139,6 +139,13 @@ impl Running {
         found.unwrap_or_else(|| panic!("waited too long for: {what}\n{}", self.log()))
     }
 
+    /// Waits for its end, and returns what it printed.
+    pub async fn ended(mut self) -> (ExitStatus, String) {
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let status = ended.unwrap_or_else(|_| panic!("it does not end:\n{}", self.log())).unwrap();
+        (status, self.log())
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub async fn kill(mut self) {
         self.child.kill().await.unwrap();

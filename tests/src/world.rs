@@ -138,6 +138,7 @@ impl World {
                 ..LocalConfig::default()
             },
             policy: None,
+            run_log_bytes: AgentConfig::RUN_LOG_BYTES,
         }
     }
 

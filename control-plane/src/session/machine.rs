@@ -4,7 +4,7 @@
 //! |---|---|---|---|
 //! | hello | `Hello` of a version that is spoken | welcome | open |
 //! | hello | any other message, or no message in time | – | refused |
-//! | open | `Hello` again, a message of an unlisted capability | – | refused |
+//! | open | `Hello` again | – | refused |
 //! | open | definitions changed | send new and changed ones of the agent's sources, and what is gone | open |
 //! | open | `DefinitionStatus` of the version sent | save it; grant if accepted | open |
 //! | open, diagnostic | definitions changed | as above; the first time, say that all were sent | open |
@@ -18,6 +18,8 @@
 //! | open | open connection tests changed | take those that nobody took, if the agent listed `test_connection`, has the source and does not leave | open |
 //! | open | `TestConnectionResult` of a test that this session took | save it | open |
 //! | open | any other `TestConnectionResult` | – (it is late) | open |
+//! | open | `LogLines`, if the agent listed `logs` | save them | open |
+//! | open | any other `LogLines` | – | refused |
 //! | open | no heartbeat for three intervals | – | refused |
 //! | any | more messages than [`Allowance`] lets through | – | refused |
 //!
@@ -34,7 +36,7 @@ use tokio::time::Instant;
 
 use super::HELLO_TIMEOUT;
 use super::allowance::Allowance;
-use super::incoming::{DefinitionStatus, Hello, Incoming, Release, Renewal, RunEvent, TestResult};
+use super::incoming::{DefinitionStatus, Hello, Incoming, LOGS, LogLines, Release, Renewal, RunEvent, TestResult};
 use crate::status::Problem;
 use crate::store::{ConnectionTest, Definition, Run, RunId, RunState, TestId, TestStep, Token};
 
@@ -90,6 +92,8 @@ pub(super) enum Effect {
     Release(Release),
     /// Keep an event.
     SaveEvent(RunEvent),
+    /// Keep lines of a run's log.
+    SaveLog(LogLines),
     /// Try to take a connection test, and send it.
     Test(ConnectionTest),
     /// Keep the answer to a test.
@@ -126,6 +130,7 @@ struct Open {
     /// The agent leaves.
     is_draining: bool,
     tests_connections: bool,
+    sends_logs: bool,
     /// Connection tests that were sent and are not answered.
     testing: BTreeSet<TestId>,
     /// Somebody only looks: it is granted nothing and judges nothing.
@@ -197,6 +202,7 @@ impl Machine {
                     ready: Arc::default(),
                     is_draining: false,
                     tests_connections: hello.tests_connections && !hello.is_diagnostic,
+                    sends_logs: hello.sends_logs,
                     testing: BTreeSet::new(),
                     looks: hello.is_diagnostic.then_some(Looking::Waits),
                 });
@@ -210,7 +216,7 @@ impl Machine {
                 | Incoming::Draining(_)
                 | Incoming::RunEvent(_)
                 | Incoming::TestResult(_)
-                | Incoming::Unlisted(_),
+                | Incoming::LogLines(_),
             ) => Err(Problem::violation("the first message is not Hello")),
             Input::Tick => Err(Problem::violation(format!("no Hello came within {} s", HELLO_TIMEOUT.as_secs()))),
             // None of these is asked for before `Hello`.
@@ -229,7 +235,6 @@ impl Open {
     fn on_open(&mut self, now: Instant, silent: bool, input: Input) -> Result<Vec<Effect>, Problem> {
         match input {
             Input::Message(Incoming::Hello(_)) => Err(Problem::violation("Hello came a second time")),
-            Input::Message(Incoming::Unlisted(capability)) => Err(Problem::unlisted(capability)),
             Input::Message(Incoming::DefinitionStatus(status)) => Ok(self.on_status(status)),
             Input::Message(Incoming::LeaseRequest(slots)) => {
                 self.slots = slots;
@@ -250,6 +255,8 @@ impl Open {
                 Ok(vec![Effect::NoteDraining(deadline)])
             }
             Input::Message(Incoming::RunEvent(event)) => Ok(event.map(Effect::SaveEvent).into_iter().collect()),
+            Input::Message(Incoming::LogLines(_)) if !self.sends_logs => Err(Problem::unlisted("LogLines", LOGS)),
+            Input::Message(Incoming::LogLines(lines)) => Ok(lines.map(Effect::SaveLog).into_iter().collect()),
             Input::Message(Incoming::TestResult(TestResult { id, steps })) => {
                 let id = id.filter(|id| self.testing.remove(id));
                 Ok(id.map(|id| Effect::SaveAnswer { id, steps }).into_iter().collect())

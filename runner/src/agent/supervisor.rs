@@ -23,7 +23,8 @@ use crate::event::{AgentEvent, RunProgress};
 use crate::lease::{Leases, Lost};
 use crate::plan::{Connectors, Plan};
 use crate::run::{Ended, Run};
-use crate::session::{Command, Definition, Event, Grant, Held, Link, Reason, RunId, Verdict, WriteToken};
+use crate::runlog::RunLog;
+use crate::session::{Command, Definition, Event, Grant, Held, Link, Reason, RunId, RunLogs, Verdict, WriteToken};
 use crate::status;
 use crate::telemetry;
 use crate::upload::Target;
@@ -52,6 +53,7 @@ pub(super) struct Supervisor {
     held: watch::Sender<Vec<Held>>,
     link: watch::Receiver<Option<Link>>,
     noticed: mpsc::Sender<(RunId, Notice)>,
+    logs: RunLogs,
     observers: broadcast::Sender<AgentEvent>,
     /// Of the redactor, as far as the log has them.
     hits: u64,
@@ -70,6 +72,7 @@ struct Running {
     token: WriteToken,
     pipeline: String,
     progress: RunProgress,
+    log: RunLog,
     task: Id,
     stop: CancellationToken,
     /// How the run ends when it is stopped.
@@ -82,6 +85,7 @@ impl Supervisor {
         held: watch::Sender<Vec<Held>>,
         link: watch::Receiver<Option<Link>>,
         noticed: mpsc::Sender<(RunId, Notice)>,
+        logs: RunLogs,
     ) -> Self {
         let policy = agent.config.policy();
         Self {
@@ -103,6 +107,7 @@ impl Supervisor {
             held,
             link,
             noticed,
+            logs,
             observers: agent.observers,
             hits: 0,
             drain_timeout: agent.config.drain_timeout.min(crate::config::AgentConfig::MAX_DRAIN_TIMEOUT),
@@ -207,7 +212,9 @@ impl Supervisor {
         else {
             return;
         };
-        let Some(Running { token, pipeline, stopped, .. }) = self.running.remove(&run_id) else { return };
+        let Some(Running { token, pipeline, log, stopped, .. }) = self.running.remove(&run_id) else { return };
+        // Before the release, which its last lines precede.
+        log.finish();
         // A run that was done before it noticed the stop is done.
         let ended = ended.or(stopped).unwrap_or_else(|| Ended::failed(Reason::INTERNAL, "the run was stopped"));
         match status::release(token, ended.reason, &ended.end) {
@@ -305,6 +312,8 @@ impl Supervisor {
         };
         let (pipeline, stopped) = (grant.pipeline, stop.clone());
         let span = telemetry::run_span(plan.is_verbose, run_id.as_str(), &pipeline);
+        let log = self.logs.begin(grant.token.clone());
+        log.attach(&span);
         let task = async move { stopped.run_until_cancelled(run.execute()).await };
         let task = self.runs.spawn(task.instrument(span)).id();
         self.tell(AgentEvent::Granted {
@@ -313,7 +322,7 @@ impl Supervisor {
             attempt: grant.attempt,
             progress: progress.clone(),
         });
-        self.running.insert(run_id, Running { token: grant.token, pipeline, progress, task, stop, stopped: None });
+        self.running.insert(run_id, Running { token: grant.token, pipeline, progress, log, task, stop, stopped: None });
         self.publish();
     }
 

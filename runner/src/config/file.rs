@@ -127,11 +127,15 @@ struct LogFile {
     level: String,
     /// text or json.
     format: LogFormat,
+    /// The most bytes of a run's log that the control plane is sent: the first half as it comes, the last half at the
+    /// end. 0: none.
+    #[schemars(range(max = 4194304))]
+    run_bytes: usize,
 }
 
 impl Default for LogFile {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self { level: "info".to_owned(), format: LogFormat::Text, run_bytes: AgentConfig::RUN_LOG_BYTES }
     }
 }
 
@@ -165,7 +169,7 @@ impl ConfigFile {
             policy: self.policy.parse(bindings.collect(), prefixes)?,
             control_plane,
             salesforce,
-            log: Log { level: self.log.level, format: self.log.format },
+            log: Log { level: self.log.level, format: self.log.format, run_bytes: self.log.run_bytes },
         })
     }
 }

@@ -256,6 +256,7 @@ fn what_is_printed_of_a_configuration_holds_no_secret() {
         secrets: Arc::default(),
         salesforce: LocalConfig::default(),
         policy: None,
+        run_log_bytes: AgentConfig::RUN_LOG_BYTES,
     };
     let token = Identity::Token(Arc::new(SecretValue::new("hunter2".to_owned())));
     let printed = format!("{config:?} {token:?}");

@@ -10,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
+use super::logs::Shipping;
 use super::machine::{ANSWER, Effect, Input, Machine, Received, Say, SessionError};
 use super::{Link, Session, Verdict, connect, refusal_of, wire};
 
@@ -17,6 +18,8 @@ use super::{Link, Session, Verdict, connect, refusal_of, wire};
 pub(super) const MAX_MESSAGE: usize = 256 * 1024;
 /// Messages that wait for the network. Few: a heartbeat must not stand behind a queue.
 const OUTGOING: usize = 16;
+/// Lines of logs leave when more than this is free: they are not what a queue is for.
+const ROOM: usize = OUTGOING / 2;
 /// How often the machine looks at the time: often enough that a lease counted on a clock that moved on in suspend is
 /// seen to be over within a second.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
@@ -49,10 +52,12 @@ pub(super) async fn drive(session: &mut Session, link: Link) -> End {
     let held = session.held.borrow().clone();
     let (machine, effects) = Machine::start(session.clock.now(), held);
     let (outgoing, messages) = mpsc::channel(OUTGOING);
+    let shipping = Shipping::new(session.logs.clone());
     let mut driver = Driver {
         session,
         link,
         machine,
+        shipping,
         outgoing,
         tick: LONGEST_TICK,
         takes_preflight: false,
@@ -73,6 +78,7 @@ struct Driver<'a> {
     session: &'a mut Session,
     link: Link,
     machine: Machine,
+    shipping: Shipping,
     outgoing: mpsc::Sender<v1::SessionRequest>,
     tick: Duration,
     /// Whether the control plane takes unreadable references with the answer to a definition.
@@ -103,6 +109,10 @@ impl Driver<'_> {
                 link = &mut renewal => {
                     self.renewed = Some(link);
                     return Err(SessionError::Renewed);
+                }
+                () = self.shipping.due(), if self.shipping.is_wanted && self.outgoing.capacity() > ROOM => {
+                    self.ship().await?;
+                    continue;
                 }
             };
             let effects = self.machine.step(self.session.clock.now(), input)?;
@@ -135,6 +145,10 @@ impl Driver<'_> {
                 self.link.memos |= wire::lists(&message, wire::MEMOS);
                 self.takes_preflight |= wire::lists(&message, wire::SECRET_PREFLIGHT);
                 self.knows_drain |= wire::lists(&message, wire::DRAIN);
+                self.shipping.is_wanted |= wire::lists(&message, wire::LOGS);
+                if let Some(id) = wire::answered(&message) {
+                    self.shipping.answered(id);
+                }
                 Ok(Input::Received(wire::received(message)))
             }
             Ok(None) => Err(SessionError::Closed),
@@ -161,7 +175,24 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// Sends lines of logs, as many messages as there are runs.
+    async fn ship(&mut self) -> Result<(), SessionError> {
+        for chunk in self.shipping.take() {
+            self.send(wire::log_lines(chunk)).await?;
+        }
+        Ok(())
+    }
+
     async fn say(&mut self, say: Say) -> Result<(), SessionError> {
+        match &say {
+            Say::Heartbeat { id, .. } => self.shipping.beat(*id),
+            Say::Release(release) => {
+                while let Some(chunk) = self.shipping.take_of(&release.token.run_id) {
+                    self.send(wire::log_lines(chunk)).await?;
+                }
+            }
+            _ => {}
+        }
         let message = match say {
             Say::Hello { held } => Some(wire::hello(self.session.instance_id, &self.session.sources, held)),
             Say::Answer { pipeline, version, verdict: Verdict::Accepted { .. } } if !self.takes_preflight => {
@@ -171,7 +202,13 @@ impl Driver<'_> {
             Say::Draining { .. } if !self.knows_drain => None,
             other => wire::said(other, &self.session.redactor),
         };
-        let Some(message) = message else { return Ok(()) };
+        match message {
+            Some(message) => self.send(message).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn send(&self, message: v1::SessionRequest) -> Result<(), SessionError> {
         match timeout(ANSWER, self.outgoing.send(message)).await {
             Ok(Ok(())) => Ok(()),
             // The stream is gone; its status comes with the next message.

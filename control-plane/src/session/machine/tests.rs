@@ -32,6 +32,7 @@ fn hello() -> Input {
         capabilities: Vec::new(),
         sources: vec!["salesforce".to_owned()],
         tests_connections: true,
+        sends_logs: false,
         held: Vec::new(),
         is_diagnostic: false,
     }))
