@@ -184,6 +184,14 @@ impl Kit {
         Ok(holder.token)
     }
 
+    /// A run that nobody held before.
+    pub(crate) async fn another_run(&mut self) -> Checked<WriteToken> {
+        let mut holder = self.take_holder().await?;
+        holder.session.release(&holder.token, Outcome::Cancelled, Reason::Cancelled).await?;
+        self.may_be_queued = true;
+        self.hold().await
+    }
+
     /// A run of which nothing is staged, with a push that was opened.
     pub(crate) async fn fresh(&mut self) -> Checked<(WriteToken, Push, crate::wire::Opening)> {
         let token = self.hold().await?;
@@ -281,7 +289,11 @@ pub(crate) fn verdict(definition: &v1::Definition, accepted: bool) -> Said {
 }
 
 /// Waits until a lease that nobody renews has run out, and a while.
-pub(crate) async fn wait_for<T>(what: &str, longest: std::time::Duration, future: impl Future<Output = T>) -> Checked<T> {
+pub(crate) async fn wait_for<T>(
+    what: &str,
+    longest: std::time::Duration,
+    future: impl Future<Output = T>,
+) -> Checked<T> {
     let answer = tokio::time::timeout(longest, future).await;
     answer.map_err(|_elapsed| Stop::Failed(format!("{what} did not come within {:.1} s", longest.as_secs_f32())))
 }

@@ -62,8 +62,7 @@ pub async fn run(
 ) -> Result<(), ConnectError> {
     let link = connect::connect(target).await?;
     let mut kit = Kit::new(link, target, operator, options);
-    let wanted =
-        |name: &str| options.only.is_empty() || options.only.iter().any(|part| name.contains(part.as_str()));
+    let wanted = |name: &str| options.only.is_empty() || options.only.iter().any(|part| name.contains(part.as_str()));
     for check in checks::all().filter(|check| wanted(check.name)) {
         let outcome = check.perform(&mut kit).await;
         report(&Report { name: check.name, rule: check.rule, outcome });

@@ -107,12 +107,15 @@ fn target(cli: &Cli) -> Result<Target, String> {
         std::fs::read_to_string(path).map_err(|error| format!("{option}: read {}: {error}", path.display()))
     };
     let identity = match (&cli.cert, &cli.key, &cli.token_file) {
-        (Some(cert), Some(key), None) => Identity::Certificate { chain: read("--cert", cert)?, key: read("--key", key)? },
+        (Some(cert), Some(key), None) => {
+            Identity::Certificate { chain: read("--cert", cert)?, key: read("--key", key)? }
+        }
         (None, None, Some(token)) => Identity::Token(read("--token-file", token)?.trim().to_owned()),
         _ => return Err("give --cert and --key, or --token-file: who the agent is".to_owned()),
     };
     let ca = cli.ca.as_deref().map(|ca| read("--ca", ca)).transpose()?;
-    Target::new(cli.endpoint.as_deref().unwrap_or_default(), ca, identity).map_err(|error| format!("--endpoint: {error}"))
+    Target::new(cli.endpoint.as_deref().unwrap_or_default(), ca, identity)
+        .map_err(|error| format!("--endpoint: {error}"))
 }
 
 /// `ok`, `FAIL` or `not run`, the check, its rule, and why.

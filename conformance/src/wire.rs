@@ -70,7 +70,9 @@ pub(crate) fn refused(status: &Status, reason: Reason) -> Checked {
     let Some(info) = status.get_details_error_info() else {
         return failed(format!("expected {wanted}; the status has no google.rpc.ErrorInfo ({said})"));
     };
-    ensure(info.domain == ERROR_DOMAIN, || format!("the domain of ErrorInfo is {:?}, not {ERROR_DOMAIN:?}", info.domain))?;
+    ensure(info.domain == ERROR_DOMAIN, || {
+        format!("the domain of ErrorInfo is {:?}, not {ERROR_DOMAIN:?}", info.domain)
+    })?;
     ensure(reason_of_name(&info.reason).is_some(), || format!("{:?} is not in the catalogue of reasons", info.reason))?;
     ensure(info.reason == wanted, || format!("expected {wanted}, got {} ({said})", info.reason))?;
     let code = code(reason);

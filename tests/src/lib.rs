@@ -10,6 +10,7 @@
 
 pub mod by_hand;
 pub mod certificates;
+pub mod deployment;
 pub mod extraction;
 pub mod logs;
 pub mod memory;

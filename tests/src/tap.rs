@@ -76,11 +76,12 @@ impl Tap {
     pub async fn tampering(port: u16, authority: &Authority, tamper: Arc<dyn Tamper>) -> Self {
         let upstream = by_hand::connect(port, authority, &authority.agent("one")).await;
         let heard = Heard::default();
-        let service = RunnerServiceServer::new(Service { upstream, heard: heard.clone(), tamper, streams: AtomicU64::new(0) })
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE)
-            .accept_compressed(CompressionEncoding::Zstd)
-            .send_compressed(CompressionEncoding::Zstd);
+        let service =
+            RunnerServiceServer::new(Service { upstream, heard: heard.clone(), tamper, streams: AtomicU64::new(0) })
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE)
+                .accept_compressed(CompressionEncoding::Zstd)
+                .send_compressed(CompressionEncoding::Zstd);
         let inner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let inner_port = inner.local_addr().unwrap().port();
         let mut tasks = JoinSet::new();
@@ -143,11 +144,7 @@ impl Heard {
         })
     }
 
-    fn answered<T: Message + 'static>(
-        &self,
-        messages: Streaming<T>,
-        change: Change<T>,
-    ) -> Answers<T> {
+    fn answered<T: Message + 'static>(&self, messages: Streaming<T>, change: Change<T>) -> Answers<T> {
         let heard = self.clone();
         Box::pin(messages.map(move |mut answer| {
             match &mut answer {

@@ -78,7 +78,9 @@ async fn the_same_content_again_is_acknowledged_again(kit: &mut Kit) -> Checked 
         match push.hear().await? {
             // What is known already is acknowledged with everything that is durable.
             Answer::Ack(ack) => {
-                ensure(ack.next_seq == next_seq, || format!("Ack.next_seq is {}, durable is everything below {next_seq}", ack.next_seq))?;
+                ensure(ack.next_seq == next_seq, || {
+                    format!("Ack.next_seq is {}, durable is everything below {next_seq}", ack.next_seq)
+                })?;
             }
             _ => return failed("the same records again were not acknowledged"),
         }
@@ -208,8 +210,12 @@ async fn an_ack_means_durable(kit: &mut Kit) -> Checked {
         ensure(opened.next_seq == opening.opened.next_seq + 2, || {
             format!("acknowledged was {}, Opened.next_seq is {}", opening.opened.next_seq + 2, opened.next_seq)
         })?;
-        ensure(opened.digest == digest(&opening.opened.digest, &records), || "Opened.digest is not of these records".to_owned())?;
-        ensure(opened.source_position == position.as_bytes(), || "Opened.source_position is not that of the batch".to_owned())?;
+        ensure(opened.digest == digest(&opening.opened.digest, &records), || {
+            "Opened.digest is not of these records".to_owned()
+        })?;
+        ensure(opened.source_position == position.as_bytes(), || {
+            "Opened.source_position is not that of the batch".to_owned()
+        })?;
     }
     Ok(())
 }
@@ -228,8 +234,11 @@ async fn unchanged_needs_what_is_committed(kit: &mut Kit) -> Checked {
     let token = kit.hold().await?;
     let (mut push, opening) = Push::open(&kit.link, &token).await?;
     let records = kit.tables(opening.opened.next_seq, 3);
-    let sent: Vec<Record> =
-        records.iter().enumerate().map(|(at, record)| if at == 1 { unchanged(record) } else { record.clone() }).collect();
+    let sent: Vec<Record> = records
+        .iter()
+        .enumerate()
+        .map(|(at, record)| if at == 1 { unchanged(record) } else { record.clone() })
+        .collect();
     push.say(batch(&token, &sent)).await;
     body_needed(&mut push, &[opening.opened.next_seq + 1]).await?;
     let (next_seq, _) = kit.standing().await?;
@@ -256,8 +265,11 @@ async fn memos_need_the_capability(kit: &mut Kit) -> Checked {
     let token = kit.take(session).await?;
     let (mut push, opening) = Push::open(&kit.link, &token).await?;
     let memo = bytes::Bytes::from_static(b"a memo");
-    let records: Vec<Record> =
-        kit.tables(opening.opened.next_seq, 1).into_iter().map(|record| Record { memo: memo.clone(), ..record }).collect();
+    let records: Vec<Record> = kit
+        .tables(opening.opened.next_seq, 1)
+        .into_iter()
+        .map(|record| Record { memo: memo.clone(), ..record })
+        .collect();
     push.say(batch(&token, &records)).await;
     let status = push.refused(Reason::ProtocolViolation).await?;
     ensure(status.message().contains("memo"), || format!("{:?} does not name the field", status.message()))?;

@@ -264,7 +264,9 @@ async fn what_is_neither_sent_nor_gone_stays(kit: &mut Kit) -> Checked {
     let (_, _, _) = just_committed(kit).await?;
     let committed = kit.committed.len();
     let (_, _, opening) = kit.fresh().await?;
-    ensure(mine(&opening).len() == committed, || "an entity that was neither sent nor gone is not there any more".to_owned())
+    ensure(mine(&opening).len() == committed, || {
+        "an entity that was neither sent nor gone is not there any more".to_owned()
+    })
 }
 
 async fn what_is_gone_is_deleted(kit: &mut Kit) -> Checked {

@@ -109,9 +109,15 @@ async fn an_unlisted_capability_is_named(kit: &mut Kit) -> Checked {
         let (mut session, _) = Session::hello(&kit.link, hello()).await?;
         session.say(message).await;
         let status = session.refused(Reason::ProtocolViolation).await?;
-        ensure(status.message().contains(capability), || format!("{:?} does not name `{capability}`", status.message()))?;
+        ensure(status.message().contains(capability), || {
+            format!("{:?} does not name `{capability}`", status.message())
+        })?;
     }
-    if tested == 0 { not_run("the control plane lists every capability that has messages of the agent") } else { Ok(()) }
+    if tested == 0 {
+        not_run("the control plane lists every capability that has messages of the agent")
+    } else {
+        Ok(())
+    }
 }
 
 async fn nobody_is_served_without_an_identity(kit: &mut Kit) -> Checked {

@@ -108,7 +108,8 @@ async fn a_batch_of_several_has_1_mib(kit: &mut Kit) -> Checked {
 }
 
 async fn names_of_a_record_are_bounded(kit: &mut Kit) -> Checked {
-    over(kit, 1, |records| records.into_iter().map(|record| Record { kind: "k".repeat(65), ..record }).collect()).await?;
+    over(kit, 1, |records| records.into_iter().map(|record| Record { kind: "k".repeat(65), ..record }).collect())
+        .await?;
     let named = |length: usize| move |record: Record| Record { fqn: format!("{:f<length$}", record.fqn), ..record };
     over(kit, 1, |records| records.into_iter().map(named(3_073)).collect()).await?;
     within(kit, 1, |records| records.into_iter().map(named(3_072)).collect()).await?;

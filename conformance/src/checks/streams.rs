@@ -146,7 +146,10 @@ async fn what_was_sent_and_not_acknowledged_is_there_or_not(kit: &mut Kit) -> Ch
     let durable = after.next_seq.checked_sub(before.next_seq).and_then(|durable| usize::try_from(durable).ok());
     let parts = durable.and_then(|durable| records.split_at_checked(durable));
     let Some((there, missing)) = parts else {
-        return failed(format!("8 records were sent from seq {}, Opened.next_seq is {}", before.next_seq, after.next_seq));
+        return failed(format!(
+            "8 records were sent from seq {}, Opened.next_seq is {}",
+            before.next_seq, after.next_seq
+        ));
     };
     ensure(there.len().is_multiple_of(2), || format!("a part of a batch is durable ({} records)", there.len()))?;
     ensure(after.digest == digest(&before.digest, there), || "Opened.digest is not that of the records".to_owned())?;

@@ -113,11 +113,7 @@ impl Session {
     }
 
     /// The next message that is wanted; what comes before it does not matter.
-    pub(crate) async fn until<T>(
-        &mut self,
-        what: &str,
-        mut wanted: impl FnMut(Heard) -> Option<T>,
-    ) -> Checked<T> {
+    pub(crate) async fn until<T>(&mut self, what: &str, mut wanted: impl FnMut(Heard) -> Option<T>) -> Checked<T> {
         let read = async {
             loop {
                 if let Some(found) = wanted(self.hear().await?) {
