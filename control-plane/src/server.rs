@@ -144,7 +144,7 @@ impl ControlPlane {
     pub async fn bind(self) -> Result<Bound, StartError> {
         let Self { config, store, clock } = self;
         let tls = accept::server_config(&config.tls)?;
-        let shared = Arc::new(Shared::new(store, clock, config.lease));
+        let shared = Arc::new(Shared::new(store, clock, config.lease, config.retry));
         let folder = folder::load(&config, &shared).await?;
         let listen = |source| StartError::Listen { address: config.listen, source };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;

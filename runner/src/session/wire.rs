@@ -60,7 +60,6 @@ pub(super) fn received(response: v1::SessionResponse) -> Received {
         Some(Response::Pushback(pushback)) => {
             duration(pushback.retry_after, "Pushback.retry_after").map(Received::Pushback)
         }
-        Some(Response::Drain(_)) => Ok(unasked("Drain", "drain")),
         Some(Response::TestConnection(test)) => test_asked(test),
         Some(Response::DefinitionsSent(_)) => Ok(unasked("DefinitionsSent", DIAGNOSTIC)),
     };
@@ -327,8 +326,8 @@ mod tests {
 
     #[test]
     fn a_message_of_an_unlisted_capability_is_named() {
-        let drain = v1::SessionResponse { message: Some(Response::Drain(v1::Drain::default())) };
-        assert_eq!(received(drain), Received::Unasked { message: "Drain", capability: "drain" });
+        let sent = v1::SessionResponse { message: Some(Response::DefinitionsSent(v1::DefinitionsSent {})) };
+        assert_eq!(received(sent), Received::Unasked { message: "DefinitionsSent", capability: "diagnostic" });
         let grant = v1::Grant { checkpoint: Some(v1::Checkpoint::default()), ..v1::Grant::default() };
         let grant = v1::SessionResponse { message: Some(Response::Grant(grant)) };
         assert_eq!(received(grant), Received::Unasked { message: "Grant.checkpoint", capability: "resume" });

@@ -54,9 +54,9 @@ async fn a_definition_with_a_literal_password_is_rejected_with_its_field_and_wit
 #[tokio::test]
 async fn a_message_of_an_unlisted_capability_ends_the_session_and_is_named() {
     let (mut server, mut agent, session) = ready(Fake::new(Vec::new())).await;
-    session.reply(Reply::Drain(v1::Drain::default())).await;
+    session.reply(Reply::DefinitionsSent(v1::DefinitionsSent {})).await;
     let problem = agent.problem().await;
-    assert!(problem.contains("Drain of capability `drain`"), "{problem}");
+    assert!(problem.contains("DefinitionsSent of capability `diagnostic`"), "{problem}");
     server.session().await.hello().await;
 }
 

@@ -233,7 +233,7 @@ fn received() -> impl Strategy<Value = Received> {
         Just(Received::Revoke { run_id: RunId::new("r"), reason: Reason::LEASE_REVOKED }),
         (0..60_u64).prop_map(|seconds| Received::Pushback(Duration::from_secs(seconds))),
         (0..3_u64).prop_map(test),
-        Just(Received::Unasked { message: "Drain", capability: "drain" }),
+        Just(Received::Unasked { message: "DefinitionsSent", capability: "diagnostic" }),
         Just(Received::Malformed(String::new())),
     ]
 }
