@@ -194,6 +194,8 @@ fn agent_config(deployment: &Deployment, port: u16, org: &SandboxHandle) -> anyh
             },
         },
         slots: 1,
+        // Whoever stops a first look does not wait for a run.
+        drain_timeout: Duration::ZERO,
         secrets: Arc::new(Stores::default().with("quickstart", secrets)),
         salesforce: LocalConfig {
             hosts: HostPolicy::new(vec![host])?,

@@ -127,6 +127,7 @@ impl World {
                 identity,
             },
             slots: 1,
+            drain_timeout: Duration::ZERO,
             secrets: Arc::new(Stores::default().with("memory", secrets)),
             salesforce: LocalConfig {
                 hosts: HostPolicy::new(vec![host]).unwrap(),

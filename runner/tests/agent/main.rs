@@ -16,6 +16,7 @@ mod session;
 mod source;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hybrid_runner::{Agent, AgentConfig, AgentError, AgentEvent, Connectors, ControlPlane, Identity, RunEnd};
 use hybrid_runner_connector::Source;
@@ -42,6 +43,7 @@ pub(crate) fn config(control_plane: ControlPlane) -> AgentConfig {
     AgentConfig {
         control_plane,
         slots: 2,
+        drain_timeout: Duration::ZERO,
         secrets: Arc::default(),
         salesforce: hybrid_runner_salesforce::LocalConfig::default(),
         policy: None,
