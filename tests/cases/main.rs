@@ -9,6 +9,7 @@
 
 mod architecture;
 mod bad_input;
+mod chaos;
 mod conformance;
 mod entities;
 mod extract;

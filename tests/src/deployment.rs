@@ -122,10 +122,20 @@ impl Deployment {
         runs.remove(0)
     }
 
+    /// Every run, the newest first, as `control-plane runs` shows them.
+    pub async fn shown_runs(&self) -> Vec<Value> {
+        self.control_plane(&["runs", "--json"]).await.json().as_array().unwrap().clone()
+    }
+
+    /// Asks for a run, and returns its id.
+    pub async fn trigger(&self, more: &[&str]) -> String {
+        let queued = self.control_plane(&[&["run", "quickstart", "--json"], more].concat()).await.json();
+        queued[0]["run_id"].as_str().unwrap().to_owned()
+    }
+
     /// Asks for a run and waits until the control plane committed it.
     pub async fn run_again(&self, plane: &mut Running) -> Value {
-        let queued = self.control_plane(&["run", "quickstart", "--json"]).await.json();
-        let run_id = queued[0]["run_id"].as_str().unwrap().to_owned();
+        let run_id = self.trigger(&[]).await;
         plane.until("the commit of another run", |log| committed(log, &run_id)).await;
         self.shown_run(Some(&run_id)).await
     }

@@ -129,7 +129,10 @@ impl Supervisor {
     /// Takes nothing new; what runs may end within the drain's time and is handed back then.
     pub(super) fn drain(&mut self) {
         let (now, timeout_s) = (Instant::now(), self.drain_timeout.as_secs());
-        info!(runs = self.running.len(), timeout_s, "leaving: runs may end until the timeout, then they are handed back");
+        info!(
+            runs = self.running.len(),
+            timeout_s, "leaving: runs may end until the timeout, then they are handed back"
+        );
         let hands_back_at = now + self.drain_timeout;
         self.leaving = Some(Leaving { hands_back_at, leaves_at: hands_back_at + FAREWELL });
         self.say_draining(now);

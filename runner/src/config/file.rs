@@ -164,7 +164,10 @@ impl ConfigFile {
 fn drain_timeout(text: &str) -> Result<Duration, ConfigError> {
     let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
     parsed.filter(|timeout| *timeout <= AgentConfig::MAX_DRAIN_TIMEOUT).ok_or_else(|| {
-        ConfigError::field("drain_timeout", "is a string that is no duration up to an hour; accepted: such as 20s, 1m 30s, or 0s")
+        ConfigError::field(
+            "drain_timeout",
+            "is a string that is no duration up to an hour; accepted: such as 20s, 1m 30s, or 0s",
+        )
     })
 }
 

@@ -46,7 +46,8 @@ pub(super) async fn drive(session: &mut Session, link: Link) -> End {
     let held = session.held.borrow().clone();
     let (machine, effects) = Machine::start(session.clock.now(), held);
     let (outgoing, messages) = mpsc::channel(OUTGOING);
-    let mut driver = Driver { session, link, machine, outgoing, tick: LONGEST_TICK, takes_preflight: false, knows_drain: false };
+    let mut driver =
+        Driver { session, link, machine, outgoing, tick: LONGEST_TICK, takes_preflight: false, knows_drain: false };
     let error = match driver.run(effects, messages).await {
         Ok(never) => match never {},
         Err(error) => error,

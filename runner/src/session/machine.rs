@@ -306,7 +306,9 @@ impl Open {
             Received::Revoke { run_id, reason } => Event::Revoked { run_id, reason },
             Received::TestConnection(request) => {
                 if self.tests.len() == TESTS || !self.tests.insert(request.request_id.clone()) {
-                    return violation("a TestConnection with the id of one that is not answered, or one of 65 of these");
+                    return violation(
+                        "a TestConnection with the id of one that is not answered, or one of 65 of these",
+                    );
                 }
                 Event::TestAsked(request)
             }

@@ -49,10 +49,8 @@ pub(super) fn received(response: v1::SessionResponse) -> Received {
             named(pipeline, "Definition.pipeline")
                 .map(|pipeline| Received::Definition(Definition { pipeline, version, workflow_json }))
         }
-        Some(Response::DefinitionRemoved(removed)) => {
-            named(removed.pipeline, "DefinitionRemoved.pipeline")
-                .map(|pipeline| Received::DefinitionRemoved { pipeline })
-        }
+        Some(Response::DefinitionRemoved(removed)) => named(removed.pipeline, "DefinitionRemoved.pipeline")
+            .map(|pipeline| Received::DefinitionRemoved { pipeline }),
         Some(Response::Grant(grant)) => granted(grant),
         Some(Response::HeartbeatAck(ack)) => runs(&ack.renewed_run_ids, "HeartbeatAck.renewed_run_ids")
             .map(|renewed| Received::HeartbeatAck { id: ack.id, renewed }),

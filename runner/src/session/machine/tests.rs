@@ -261,7 +261,8 @@ fn a_heartbeat_is_answered_once_and_in_order() {
     for answers in [vec![1, 1], vec![2], vec![0], vec![u64::MAX]] {
         let mut machine = open();
         machine.step(at(0), Input::Tick(Vec::new())).unwrap();
-        let ack = |machine: &mut Machine, id| receive(machine, at(0), Received::HeartbeatAck { id, renewed: Vec::new() });
+        let ack =
+            |machine: &mut Machine, id| receive(machine, at(0), Received::HeartbeatAck { id, renewed: Vec::new() });
         let (last, before) = answers.split_last().unwrap();
         for id in before {
             ack(&mut machine, *id).unwrap();
@@ -274,7 +275,8 @@ fn a_heartbeat_is_answered_once_and_in_order() {
 fn terms_that_no_agent_can_keep_end_the_session() {
     for (interval, ttl) in [(0, 60), (60, 60), (1, 7200), (3600, 3601), (u64::MAX, u64::MAX), (15, u64::MAX)] {
         let terms = Terms { heartbeat_interval: Duration::from_secs(interval), lease_ttl: Duration::from_secs(ttl) };
-        let welcome = Received::Welcome { protocol: PROTOCOL, control_plane: String::new(), terms, resumed: Vec::new() };
+        let welcome =
+            Received::Welcome { protocol: PROTOCOL, control_plane: String::new(), terms, resumed: Vec::new() };
         let (mut machine, _) = Machine::start(at(0), Vec::new());
         assert!(violated(receive(&mut machine, at(0), welcome)).contains("accepted"), "{interval} {ttl}");
     }
@@ -302,10 +304,9 @@ fn floods_end_the_session() {
     let large = |n| Received::Definition(Definition { workflow_json: " ".repeat(190 * 1024), ..of(name(n), 1) });
     let (passed, what) = passing(open(), large);
     assert!(passed < 100 && what.contains("bytes"), "{passed}: large definitions");
-    let (passed, what) = passing(open(), |_| Received::Definition(Definition {
-        workflow_json: " ".repeat(193 * 1024),
-        ..of(name(1), 1)
-    }));
+    let (passed, what) = passing(open(), |_| {
+        Received::Definition(Definition { workflow_json: " ".repeat(193 * 1024), ..of(name(1), 1) })
+    });
     assert!(passed == 0 && what.contains("workflow_json"), "{what}");
     for (kind, (passed, what)) in [
         ("versions of one definition", passing(open(), |n| Received::Definition(of(name(1), n)))),
@@ -391,7 +392,8 @@ fn input() -> impl Strategy<Value = (u64, Input)> {
 fn anything() -> impl Strategy<Value = (u64, Input)> {
     let name = || "[a-c]{1,2}";
     let seconds = || prop_oneof![4 => 0..100_u64, 1 => any::<u64>()].prop_map(Duration::from_secs);
-    let terms = (seconds(), seconds()).prop_map(|(heartbeat_interval, lease_ttl)| Terms { heartbeat_interval, lease_ttl });
+    let terms =
+        (seconds(), seconds()).prop_map(|(heartbeat_interval, lease_ttl)| Terms { heartbeat_interval, lease_ttl });
     let terms = prop_oneof![3 => Just(TERMS), 1 => terms];
     let runs = || proptest::collection::vec(name().prop_map(|id| RunId::new(&id)), 0..4);
     let welcome = (terms, runs(), 0..3_u32).prop_map(|(terms, resumed, protocol)| Received::Welcome {

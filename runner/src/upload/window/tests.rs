@@ -279,7 +279,8 @@ impl Model {
     fn push(&mut self) {
         let emission = &self.source[self.cursor..];
         let length = emission.iter().position(|listed| listed.ends).map_or(emission.len(), |last| last + 1);
-        let records: Vec<_> = (self.cursor..).zip(&emission[..length]).map(|(index, listed)| made(index, listed)).collect();
+        let records: Vec<_> =
+            (self.cursor..).zip(&emission[..length]).map(|(index, listed)| made(index, listed)).collect();
         if records.is_empty() || !self.window.has_room(records.iter().map(Record::held_bytes).sum()) {
             return;
         }
