@@ -142,3 +142,20 @@ fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_says_how_it_ended_and_why() {
+        let report = |outcome| Report { name: "a_check", rule: "A rule.", outcome };
+        let failed = report(Outcome::Failed("it was not refused".to_owned()));
+        assert_eq!(line(&report(Outcome::Ok)), "ok       a_check: A rule.");
+        assert_eq!(line(&failed), "FAIL     a_check: A rule. -- it was not refused");
+        assert_eq!(line(&report(Outcome::NotRun("why".to_owned()))), "not run  a_check: A rule. -- why");
+        let expected =
+            json!({"check": "a_check", "rule": "A rule.", "result": "failed", "detail": "it was not refused"});
+        assert_eq!(value(&failed), expected);
+    }
+}

@@ -8,10 +8,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use control_plane::Handle;
 use control_plane::clock::{Clock as _, SystemClock};
-use hybrid_runner_conformance::{CannotAct, Identity, Operator, Options, Outcome, Report, Target, catalogue, run};
-use hybrid_runner_tests::deployment::{Deployment, PLANE, assert_ends_well};
+use hybrid_runner_conformance::{
+    CannotAct, Commands, Identity, Operator, Options, Outcome, Report, Target, catalogue, run,
+};
+use hybrid_runner_tests::deployment::{Deployment, PLANE, assert_ends_well, read};
 use hybrid_runner_tests::logs::Logs;
-use hybrid_runner_tests::processes::{command, output, program};
+use hybrid_runner_tests::processes::program;
 use hybrid_runner_tests::root;
 use hybrid_runner_tests::world::{PIPELINE, Setup, World};
 
@@ -92,34 +94,30 @@ fn each_check_of_the_kit_is_a_rule_in_the_protocols_words() {
 }
 
 #[tokio::test]
-async fn the_program_checks_the_built_control_plane_and_says_how_it_went() {
+async fn the_built_control_plane_keeps_the_rules_with_runs_queued_and_cancelled_by_commands() {
     let deployment = Deployment::written(&["--objects", "20", "--describe-ms", "0"]).await;
-    let mut plane = deployment.start_plane("plane.log").await;
-    let plane_program = program("control-plane").display().to_string();
-    let line = |text: &str| deployment.agent_setting(text);
-    let kit = |only: &'static [&'static str]| {
-        let mut kit = command(&program("hybrid-runner-conformance"));
-        kit.current_dir(deployment.dir.path());
-        for (option, key) in [("--endpoint", "endpoint"), ("--ca", "ca"), ("--cert", "certificate"), ("--key", "key")] {
-            kit.args([option, &line(key)]);
-        }
-        kit.args(["--trigger", &format!("{plane_program} run \"$PIPELINE\" --config {PLANE}")]);
-        kit.args(["--cancel", &format!("{plane_program} cancel \"$RUN_ID\" --config {PLANE}")]);
-        // The TTL of a minute is not waited for.
-        kit.args(["--patience", "5"]);
-        kit.args(only.iter().flat_map(|name| ["--only", name]));
-        output(kit)
+    let plane = deployment.start_plane("plane.log").await;
+    let file = |key: &str| read(deployment.dir.path(), &deployment.agent_setting(key));
+    let identity = Identity::Certificate { chain: file("certificate"), key: file("key") };
+    let target = Target::new(&deployment.agent_setting("endpoint"), Some(file("ca")), identity).unwrap();
+    let asked = |verb: &str, what: &str| {
+        let (program, config) = (program("control-plane"), deployment.dir.path().join(PLANE));
+        Some(format!("'{}' {verb} \"${what}\" --config '{}'", program.display(), config.display()))
     };
-    let said = kit(&["a_cancelled_run_is_revoked", "an_ack_means_durable", "a_lease_that_is_not_renewed"]).await;
-    assert_eq!(said.code(), 0, "{said:?}");
-    let lines: Vec<&str> = said.stdout.lines().collect();
-    assert!(lines[0].starts_with("ok       an_ack_means_durable: An `Ack` means that"), "{lines:?}");
-    assert!(lines[1].starts_with("not run  a_lease_that_is_not_renewed_is_granted_again: "), "{lines:?}");
-    assert!(lines[1].ends_with("--patience is 5 s"), "{lines:?}");
-    assert!(lines[2].starts_with("ok       a_cancelled_run_is_revoked: "), "{lines:?}");
-    assert_eq!(lines.last(), Some(&"2 ok, 0 failed, 1 not run"));
-    let unknown = kit(&["no_such_check"]).await;
-    assert_eq!(unknown.code(), 2, "{unknown:?}");
-    plane.until("the cancelled run", |log| log.contains("a writer is fenced").then_some(())).await;
+    let person = Commands { trigger: asked("run", "PIPELINE"), cancel: asked("cancel", "RUN_ID") };
+    // The TTL of a minute is not waited for.
+    let patience = Duration::from_secs(5);
+    let only =
+        ["cancelled", "an_ack_means_durable", "is_granted_again", "gone", "compressed"].map(str::to_owned).to_vec();
+    let mut reports = Vec::new();
+    let options = Options { pipeline: None, only, patience };
+    run(&target, Arc::new(person), &options, |report| reports.push(report.clone())).await.unwrap();
+    let not_ok = not_ok(&reports);
+    let [("a_lease_that_is_not_renewed_is_granted_again", Outcome::NotRun(why))] = not_ok[..] else {
+        panic!("{not_ok:?}")
+    };
+    assert!(why.ends_with("--patience is 5 s"), "{why}");
+    assert!(reports.len() >= 6, "{reports:?}");
+    assert_eq!(deployment.export().await, "", "it has cleaned up");
     assert_ends_well([plane]).await;
 }

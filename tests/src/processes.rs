@@ -13,8 +13,8 @@ use crate::{PATIENCE, root, within};
 /// How often a program's output is looked at.
 const LOOK: Duration = Duration::from_millis(10);
 
-/// The path of one of our programs (`quickstart`, `sandbox`, `control-plane`, `hybrid-runner`, `hybrid-runner-conformance`), built in the profile of
-/// the tests. The first call builds them, in the steps of a user and with the very arguments of `quickstart --write`:
+/// The path of one of our programs (`quickstart`, `sandbox`, `control-plane`, `hybrid-runner`), built in the profile of
+/// the tests. The first call builds them, in the two steps of a user and with the very arguments of `quickstart --write`:
 /// another choice of packages has other features, and cargo would take a program away and put another one in its place
 /// while cases run it.
 #[must_use]
@@ -24,9 +24,7 @@ pub fn program(name: &str) -> PathBuf {
         let me = std::env::current_exe().unwrap();
         // target/debug/deps/cases-HASH
         let folder = me.ancestors().nth(2).unwrap().to_owned();
-        for packages in
-            [&["quickstart"][..], &["sandbox", "control-plane", "hybrid-runner"], &["hybrid-runner-conformance"]]
-        {
+        for packages in [&["quickstart"][..], &["sandbox", "control-plane", "hybrid-runner"]] {
             let status = std::process::Command::new(env!("CARGO"))
                 .args(["build", "--quiet", "--locked", "--offline", "--target-dir"])
                 .arg(folder.parent().unwrap())

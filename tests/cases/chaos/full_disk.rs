@@ -67,6 +67,7 @@ async fn a_control_plane_without_room_loses_nothing_says_so_and_goes_on_when_the
     deployment.change(PLANE, "sqlite: control-plane.db", "sqlite: disk/control-plane.db");
     let org = deployment.start_org().await;
     let mut plane = deployment.start_plane("plane.log").await;
+    deployment.trigger(&[]).await;
     let agent = deployment.start_agent("agent.log");
     let some = |log: &str| last_number(log, "batch durable", "next_seq").filter(|&next| next > 3);
     plane.until("the first batches", some).await;
