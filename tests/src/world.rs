@@ -195,6 +195,11 @@ impl RunningAgent {
         .await
     }
 
+    /// Asks it to leave.
+    pub fn leave(&self) {
+        self.stop.cancel();
+    }
+
     /// Stops it in order.
     pub async fn stop(mut self) {
         self.stop.cancel();
@@ -270,6 +275,7 @@ store: {{sqlite: control-plane.db}}
 pipelines: pipelines
 agents: agents.yaml
 lease: {{ttl: {}ms, heartbeat: {}ms}}
+retry: {{backoff: 3ms}}
 ",
         ttl.as_millis(),
         heartbeat.as_millis()

@@ -10,7 +10,10 @@
 )]
 
 mod control_plane;
+mod drain;
+mod hostile;
 mod reread;
+mod resume;
 mod run;
 mod session;
 mod source;
@@ -59,7 +62,10 @@ pub(crate) fn launch(agent: Agent) -> Running {
 
 /// An agent whose Salesforce is the fake.
 pub(crate) fn start(server: &Server, source: Fake) -> Running {
-    let config = config(server.address(bearer("a-token")));
+    start_with(config(server.address(bearer("a-token"))), source)
+}
+
+pub(crate) fn start_with(config: AgentConfig, source: Fake) -> Running {
     let connectors = Connectors::new(config.salesforce.clone()).with("salesforce", move |_| {
         let source: Arc<dyn Source> = Arc::new(source.clone());
         Ok(source)

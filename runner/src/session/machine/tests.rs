@@ -254,10 +254,7 @@ fn a_lease_or_a_renewal_of_a_run_that_was_not_listed_ends_the_session() {
 }
 
 #[test]
-fn a_heartbeat_is_answered_once_and_in_order() {
-    let mut machine = open();
-    machine.step(at(0), Input::Tick(Vec::new())).unwrap();
-    machine.step(at(15), Input::Tick(Vec::new())).unwrap_err();
+fn a_heartbeat_is_answered_once_and_one_that_was_never_sent_is_not() {
     for answers in [vec![1, 1], vec![2], vec![0], vec![u64::MAX]] {
         let mut machine = open();
         machine.step(at(0), Input::Tick(Vec::new())).unwrap();
@@ -273,7 +270,7 @@ fn a_heartbeat_is_answered_once_and_in_order() {
 
 #[test]
 fn terms_that_no_agent_can_keep_end_the_session() {
-    for (interval, ttl) in [(0, 60), (60, 60), (1, 7200), (3600, 3601), (u64::MAX, u64::MAX), (15, u64::MAX)] {
+    for (interval, ttl) in [(0, 60), (60, 60), (1, 90_000), (3601, 7200), (u64::MAX, u64::MAX), (15, u64::MAX)] {
         let terms = Terms { heartbeat_interval: Duration::from_secs(interval), lease_ttl: Duration::from_secs(ttl) };
         let welcome =
             Received::Welcome { protocol: PROTOCOL, control_plane: String::new(), terms, resumed: Vec::new() };
