@@ -1,5 +1,6 @@
 //! What happens to processes that are really deployed: killed, stopped, without room, cut off. Whatever it is, the result
 //! is the one of an undisturbed run, and each case proves that it did what it says.
+#![expect(clippy::print_stderr, reason = "a seed, what was counted, and what was not run")]
 
 mod asleep;
 mod cut_off;

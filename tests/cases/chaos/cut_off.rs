@@ -32,7 +32,7 @@ impl Network {
         let network = Self { name, here, hosts };
         let made = network.ip(&["netns", "add", &network.name]);
         if let Err(refused) = made {
-            println!("not run: a network namespace cannot be made here, which takes root and iproute2: {refused}");
+            eprintln!("not run: a network namespace cannot be made here, which takes root and iproute2: {refused}");
             return None;
         }
         let (near, far) = (network.near(), format!("{}b", network.name));
@@ -45,7 +45,7 @@ impl Network {
             vec!["-n", &network.name, "link", "set", "lo", "up"],
         ] {
             if let Err(refused) = network.ip(&arguments) {
-                println!("not run: two namespaces cannot be joined here: {refused}");
+                eprintln!("not run: two namespaces cannot be joined here: {refused}");
                 return None;
             }
         }

@@ -26,7 +26,7 @@ impl SmallDisk {
         match mount {
             Ok(output) if output.status.success() => Some(Self(folder)),
             refused => {
-                println!("not run: a tmpfs cannot be mounted here, which takes root: {refused:?}");
+                eprintln!("not run: a tmpfs cannot be mounted here, which takes root: {refused:?}");
                 None
             }
         }

@@ -13,10 +13,10 @@ use serde_json::Value;
 use super::{lines, short_leases, since};
 
 /// Deployments that are disturbed side by side; most of their time goes into leases that have to run out.
-const SIDE_BY_SIDE: usize = 4;
+const SIDE_BY_SIDE: usize = 5;
 
 /// Kills of each deployment that have to hit a living process in the middle of a run.
-const KILLS: usize = 8;
+const KILLS: usize = 6;
 
 /// What is disturbed, and for how long.
 struct Extent {
@@ -48,6 +48,10 @@ enum Moment {
     Draining,
 }
 
+/// One after the other, so that each kind takes place; who is killed and when exactly is drawn.
+const MOMENTS: [Moment; 5] =
+    [Moment::AtRandom, Moment::AtAnAck, Moment::AtTheCommit, Moment::AtAnAck, Moment::Draining];
+
 /// How often what was killed when.
 #[derive(Debug, Default)]
 struct Count {
@@ -72,6 +76,7 @@ struct Disturbed {
     total: u64,
     /// Where the plane's log stood at the last kill.
     seen: usize,
+    rounds: usize,
     count: Count,
 }
 
@@ -80,12 +85,12 @@ async fn whatever_is_killed_whenever_the_entities_are_those_of_an_undisturbed_ru
     let extent = if std::env::var_os("HYBRID_LONG").is_some() { LONG } else { SHORT };
     let seed =
         std::env::var_os("KILL_SEED").map_or_else(|| fastrand::u64(..), |seed| seed.to_str().unwrap().parse().unwrap());
-    println!("KILL_SEED={seed}");
+    eprintln!("KILL_SEED={seed}");
     let wanted = undisturbed(extent.objects).await;
     let total = u64::try_from(wanted.lines().count()).unwrap();
     let seeds = (0..SIDE_BY_SIDE as u64).map(|nth| seed.wrapping_add(nth));
     let counts = join_all(seeds.map(|seed| disturb(&extent, seed, total, &wanted))).await;
-    println!("{counts:?}");
+    eprintln!("{counts:?}");
     let sum = |of: fn(&Count) -> usize| counts.iter().map(of).sum::<usize>();
     // Every kind took place.
     assert!(sum(|count| count.middle) >= extent.kills * SIDE_BY_SIDE, "{counts:?}");
@@ -104,9 +109,10 @@ async fn disturb(extent: &Extent, seed: u64, total: u64, wanted: &str) -> Count 
     let org = deployment.start_org().await;
     let plane = deployment.start_plane("plane.log").await;
     let agent = deployment.start_agent("agent.log");
-    let random = Rng::with_seed(seed);
+    let mut random = Rng::with_seed(seed);
+    let rounds = random.usize(..MOMENTS.len());
     let count = Count::default();
-    let mut disturbed = Disturbed { deployment, random, org, plane, agent, total, seen: 0, count };
+    let mut disturbed = Disturbed { deployment, random, org, plane, agent, total, seen: 0, rounds, count };
     while disturbed.count.middle < extent.kills || disturbed.durable() < extent.records {
         if disturbed.open_run().await.is_none() {
             disturbed.check(wanted).await;
@@ -128,8 +134,8 @@ impl Disturbed {
 
     /// One kill, after the run that is open has gone on since the last one.
     async fn round(&mut self) {
-        let moments = [Moment::AtRandom, Moment::AtAnAck, Moment::AtAnAck, Moment::AtTheCommit, Moment::Draining];
-        let moment = moments[self.random.usize(..moments.len())];
+        self.rounds += 1;
+        let moment = MOMENTS[self.rounds % MOMENTS.len()];
         let victims = [Victim::Agent, Victim::Plane, Victim::Both];
         let victim =
             if moment == Moment::Draining { Victim::Agent } else { victims[self.random.usize(..victims.len())] };
