@@ -1,5 +1,7 @@
 //! The program: what it prints and refuses. What its checks find is tested where there is a control plane, in `tests/`.
 
+#![expect(clippy::unwrap_used, reason = "a case and what helps it fail loudly")]
+
 use std::process::{Command, Output};
 
 use hybrid_runner_conformance::catalogue;
