@@ -26,6 +26,7 @@ const CRATE_EDGES: &[(&str, &[&str])] = &[
     ),
     ("control-plane", &["hybrid-runner-proto", "hybrid-runner-openmetadata"]),
     ("sandbox", &[]),
+    ("hybrid-runner-conformance", &["hybrid-runner-proto"]),
     ("quickstart", &["hybrid-runner", "control-plane", "sandbox"]),
     (
         "simulation",

@@ -9,6 +9,8 @@
 
 mod architecture;
 mod bad_input;
+mod chaos;
+mod conformance;
 mod entities;
 mod extract;
 mod faults;
