@@ -9,6 +9,7 @@
 
 mod architecture;
 mod bad_input;
+mod chart;
 mod entities;
 mod extract;
 mod faults;

@@ -30,6 +30,12 @@ pub fn simple_salesforce(case: &str) -> Option<PathBuf> {
     needs(case, root().join("target/peers/python/bin/python"), how)
 }
 
+/// Helm, of the version that `tools/helm` builds; `None`: not run.
+#[must_use]
+pub fn helm(case: &str) -> Option<PathBuf> {
+    needs(case, root().join("target/tools/bin/helm"), "run tools/helm (it needs go)")
+}
+
 fn needs(case: &str, path: PathBuf, how: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);

@@ -30,14 +30,25 @@ app.kubernetes.io/instance: {{ .Release.Name }}
 app.kubernetes.io/component: agent
 {{- end -}}
 
+{{/* Labels: (list ROOT MAPPING…). The chart's own win, because they are selected by; then the first mapping that has one. */}}
 {{- define "hybrid-runner.labels" -}}
-{{- with .Values.commonLabels }}
-{{- toYaml . | nindent 0 }}
+{{- $root := first . -}}
+{{- $labels := include "hybrid-runner.selector" $root | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/version" $root.Chart.AppVersion -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" $root.Release.Service -}}
+{{- $_ := set $labels "helm.sh/chart" (printf "%s-%s" $root.Chart.Name $root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{- range rest . }}{{ $labels = merge $labels . }}{{ end -}}
+{{- toYaml (merge $labels $root.Values.commonLabels) -}}
+{{- end -}}
+
+{{/* Annotations: (list ROOT MAPPING…), the first that has one wins. Nothing when there are none. */}}
+{{- define "hybrid-runner.annotations" -}}
+{{- $annotations := dict -}}
+{{- range rest . }}{{ $annotations = merge $annotations . }}{{ end -}}
+{{- with merge $annotations (first .).Values.commonAnnotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
 {{- end }}
-{{ include "hybrid-runner.selector" . }}
-app.kubernetes.io/version: {{ .Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
 {{- end -}}
 
 {{/* Name, namespace, labels and annotations of an object: (list ROOT SUFFIX), with another namespace as third. */}}
@@ -46,11 +57,8 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" | 
 name: {{ include "hybrid-runner.fullname" $root }}{{ index . 1 }}
 namespace: {{ gt (len .) 2 | ternary (last .) (include "hybrid-runner.namespace" $root) }}
 labels:
-  {{- include "hybrid-runner.labels" $root | trim | nindent 2 }}
-{{- with $root.Values.commonAnnotations }}
-annotations:
-  {{- toYaml . | nindent 2 }}
-{{- end }}
+  {{- include "hybrid-runner.labels" (list $root) | nindent 2 }}
+{{- include "hybrid-runner.annotations" (list $root) }}
 {{- end -}}
 
 {{- define "hybrid-runner.image" -}}
