@@ -3,6 +3,7 @@
 mod agent_add;
 mod docs;
 mod helm;
+mod image;
 mod pods;
 mod refusals;
 mod schema;

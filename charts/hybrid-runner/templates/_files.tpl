@@ -10,7 +10,7 @@ a whole when one of them changes; and a volume for each Secret that is a store.
       - configMap:
           name: {{ include "hybrid-runner.fullname" . }}
           items: [{key: hybrid-runner.yaml, path: hybrid-runner.yaml}]
-      {{- include "hybrid-runner.sources" . | trim | nindent 6 }}
+      {{- with include "hybrid-runner.sources" . | trim }}{{ . | nindent 6 }}{{ end }}
 {{- range .Values.secretStores }}
 {{- $name := .name }}
 {{- with (.file).existingSecret }}
