@@ -9,6 +9,8 @@
 ARG RUST_IMAGE=rust:1.95-slim-bookworm
 
 FROM ${RUST_IMAGE} AS build
+# The final images have no list of packages: the SBOM is made of this stage, Cargo.lock included.
+ARG BUILDKIT_SBOM_SCAN_STAGE=true
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates cmake g++ make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
