@@ -11,6 +11,7 @@
 //! to the control plane waits in an outbox until the session takes it: session and agent can never wait for each other.
 
 mod connection_tests;
+mod outbox;
 mod preflights;
 mod supervisor;
 
@@ -26,6 +27,7 @@ use tracing::info;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::AgentConfig;
+use crate::dial::{Dial, Tcp};
 use crate::event::AgentEvent;
 use crate::plan::Connectors;
 use crate::session::{Command, Event, RunId, Session};
@@ -40,8 +42,6 @@ const NOTICES: usize = 256;
 const EVENTS: usize = 1024;
 /// How often the leases are looked at. A lease that is over stops its run within this time.
 const TICK: Duration = Duration::from_millis(250);
-/// How long a stopping agent waits for its releases to be answered. Kubernetes leaves 30 s, people at a terminal less.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// An agent, ready to run.
 #[derive(Debug)]
@@ -49,6 +49,7 @@ pub struct Agent {
     config: AgentConfig,
     connectors: Connectors,
     clock: Arc<dyn Clock>,
+    dial: Arc<dyn Dial>,
     observers: broadcast::Sender<AgentEvent>,
 }
 
@@ -71,7 +72,20 @@ impl Agent {
     /// An agent with these connectors.
     #[must_use]
     pub fn with_connectors(config: AgentConfig, connectors: Connectors) -> Self {
-        Self { config, connectors, clock: Arc::new(SystemClock), observers: broadcast::channel(EVENTS).0 }
+        let observers = broadcast::channel(EVENTS).0;
+        Self { config, connectors, clock: Arc::new(SystemClock), dial: Arc::new(Tcp), observers }
+    }
+
+    /// The agent with another clock for its leases than the machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The agent with another way to its control plane than the machine's TCP.
+    #[must_use]
+    pub fn with_dial(self, dial: Arc<dyn Dial>) -> Self {
+        Self { dial, ..self }
     }
 
     /// What happens from now on. An observer that falls behind loses the oldest events.
@@ -80,8 +94,9 @@ impl Agent {
         self.observers.subscribe()
     }
 
-    /// Runs until `stop` is cancelled. Then the runs stop, their leases are handed back, and the agent leaves as soon as
-    /// the control plane took note, or after two seconds.
+    /// Runs until `stop` is cancelled. Then the agent takes nothing new, tells the control plane, and lets its runs end for
+    /// [`AgentConfig::drain_timeout`]; what is left is handed back, so that it goes on elsewhere from where it is, and the
+    /// agent leaves as soon as the control plane took note, or after two seconds.
     ///
     /// # Errors
     /// See [`AgentError`]. Trouble with the control plane is none: the agent tries again.
@@ -99,6 +114,7 @@ impl Agent {
             instance_id: uuid::Uuid::new_v4().into_bytes(),
             sources: self.connectors.kinds(),
             clock: Arc::clone(&self.clock),
+            dial: Arc::clone(&self.dial),
             redactor: self.config.secrets.redactor().clone(),
             held: held_seen,
             commands: for_session,
@@ -112,7 +128,7 @@ impl Agent {
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !supervisor.is_done(Instant::now()) {
             let input = tokio::select! {
-                () = stop.cancelled(), if !supervisor.is_stopping() => Input::Stop,
+                () = stop.cancelled(), if !supervisor.is_leaving() => Input::Stop,
                 event = events.recv() => Input::Session(event),
                 Some(ended) = supervisor.runs.join_next_with_id() => Input::Ended(ended),
                 Some(tested) = supervisor.tests.running.join_next_with_id() => Input::Tested(tested),
@@ -123,7 +139,7 @@ impl Agent {
                 _ = ticker.tick() => Input::Tick,
             };
             match input {
-                Input::Stop => supervisor.stop(FAREWELL),
+                Input::Stop => supervisor.drain(),
                 Input::Session(Some(event)) => supervisor.on_session(event),
                 Input::Session(None) => return Err(AgentError::SessionTask(None)),
                 Input::SessionGone(error) => return Err(AgentError::SessionTask(error)),
@@ -132,7 +148,7 @@ impl Agent {
                 Input::Checked(checked) => supervisor.on_preflight(checked),
                 Input::Noticed(run_id, notice) => supervisor.on_notice(&run_id, notice),
                 Input::Room(permit) => {
-                    if let (Some(permit), Some(command)) = (permit, supervisor.outbox.pop_front()) {
+                    if let (Some(permit), Some(command)) = (permit, supervisor.outbox.pop()) {
                         permit.send(command);
                     }
                 }

@@ -178,6 +178,7 @@ pub struct ResultLine<'a> {
 pub struct RunProgress {
     source: Arc<Progress>,
     acked: Arc<AtomicU64>,
+    held: Arc<AtomicU64>,
 }
 
 /// One look at a [`RunProgress`].
@@ -187,6 +188,8 @@ pub struct RunSnapshot {
     pub source: ProgressSnapshot,
     /// Records durably at the control plane.
     pub records_acked: u64,
+    /// Bytes of records that wait to be durable there. While this is at its bound, reading waits.
+    pub window_bytes: u64,
 }
 
 impl RunProgress {
@@ -199,9 +202,17 @@ impl RunProgress {
         self.acked.store(records, Relaxed);
     }
 
+    pub(crate) fn set_held(&self, bytes: usize) {
+        self.held.store(u64::try_from(bytes).unwrap_or(u64::MAX), Relaxed);
+    }
+
     /// The counters now.
     #[must_use]
     pub fn snapshot(&self) -> RunSnapshot {
-        RunSnapshot { source: self.source.snapshot(), records_acked: self.acked.load(Relaxed) }
+        RunSnapshot {
+            source: self.source.snapshot(),
+            records_acked: self.acked.load(Relaxed),
+            window_bytes: self.held.load(Relaxed),
+        }
     }
 }

@@ -127,6 +127,7 @@ impl World {
                 identity,
             },
             slots: 1,
+            drain_timeout: Duration::ZERO,
             secrets: Arc::new(Stores::default().with("memory", secrets)),
             salesforce: LocalConfig {
                 hosts: HostPolicy::new(vec![host]).unwrap(),
@@ -269,6 +270,7 @@ store: {{sqlite: control-plane.db}}
 pipelines: pipelines
 agents: agents.yaml
 lease: {{ttl: {}ms, heartbeat: {}ms}}
+retry: {{backoff: 3ms}}
 ",
         ttl.as_millis(),
         heartbeat.as_millis()

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
-use super::{Common, Outcome, failed, load, refused};
+use super::{Common, Outcome, failed, load, refused, unopened};
 use crate::ControlPlane;
 use crate::clock::SystemClock;
 use crate::config::log_filter;
@@ -25,7 +25,8 @@ pub(super) async fn run(common: &Common) -> Outcome {
     if let Some(folder) = config.store.parent() {
         tokio::fs::create_dir_all(folder).await.with_context(|| folder.display().to_string()).map_err(failed)?;
     }
-    let store = Arc::new(SqliteStore::open(&config.store).await.map_err(failed)?);
+    let store = SqliteStore::open(&config.store).await.map_err(|error| unopened(&config.store, error))?;
+    let store = Arc::new(store);
     let plane = ControlPlane::new(config, Arc::clone(&store) as _, Arc::new(SystemClock::new()));
     let bound = plane.bind().await.map_err(|error| match error {
         StartError::Listen { .. } | StartError::Store(_) => failed(error),
