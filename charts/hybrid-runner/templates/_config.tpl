@@ -12,7 +12,7 @@ certificates are files beside it (_files.tpl), named relative to its folder.
 {{- else -}}
 {{- $_ := set $plane "token_file" (default "identity/token" $values.auth.tokenFile) -}}
 {{- end -}}
-{{- $config := dict "control_plane" $plane "slots" $values.slots "log" $values.log -}}
+{{- $config := dict "control_plane" $plane "slots" $values.slots "drain_timeout" $values.drain.timeout "log" $values.log -}}
 {{- if $values.secretStores -}}
 {{- $stores := dict -}}
 {{- range $values.secretStores -}}
@@ -97,6 +97,13 @@ certificates are files beside it (_files.tpl), named relative to its folder.
 {{- end -}}
 {{- if and (not $default) (gt (len $names) 1) -}}
 {{- fail (printf "defaultStore: is empty and there are several secretStores; accepted: one of %s" (join ", " $names)) -}}
+{{- end -}}
+{{- $drain := 0 -}}
+{{- range $unit, $seconds := dict "h" 3600 "m" 60 "s" 1 -}}
+{{- $drain = add $drain (mul $seconds (regexFind (printf "[0-9]+%s" $unit) $.Values.drain.timeout | trimSuffix $unit | default "0" | int)) -}}
+{{- end -}}
+{{- if lt (int .Values.terminationGracePeriodSeconds) (int (add $drain 10)) -}}
+{{- fail (printf "terminationGracePeriodSeconds: %d is too short for drain.timeout; accepted: %d or more" (int .Values.terminationGracePeriodSeconds) (int (add $drain 10))) -}}
 {{- end -}}
 {{- if and .Values.proxy.httpsProxy .Values.proxy.existingSecret -}}
 {{- fail "proxy: httpsProxy stands beside existingSecret; give one of them" -}}

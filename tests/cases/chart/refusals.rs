@@ -5,7 +5,7 @@ use tempfile::TempDir;
 use super::helm::{Helm, scenarios};
 
 /// What `--set` adds to the least scenario, and words of the refusal.
-const REFUSED: [(&str, &[&str]); 26] = [
+const REFUSED: [(&str, &[&str]); 28] = [
     // A misspelt or dead key, with the near one.
     ("replicas=3", &["'replicas' not allowed", "value must be 'replicaCount'"]),
     ("replicacount=3", &["value must be 'replicaCount'"]),
@@ -30,7 +30,9 @@ const REFUSED: [(&str, &[&str]); 26] = [
     ("secretStores[0].env.prefix=A", &["/secretStores/0", "oneOf"]),
     ("image.digest=sha256:short", &["/image/digest"]),
     ("replicaCount=two", &["/replicaCount", "want integer"]),
+    ("drain.timeout=soon", &["/drain/timeout"]),
     // What the templates see.
+    ("drain.timeout=51s", &["terminationGracePeriodSeconds: 60 is too short for drain.timeout; accepted: 61 or more"]),
     ("defaultStore=other", &["defaultStore: \"other\" is none of secretStores (mounted)"]),
     ("secretStores[1].name=mounted,secretStores[1].env.prefix=A", &["two are called \"mounted\""]),
     ("secretStores[1].name=more,secretStores[1].env.prefix=A", &["defaultStore: is empty", "mounted, more"]),
