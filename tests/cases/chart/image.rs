@@ -43,3 +43,15 @@ async fn the_root_of_each_image_is_small_has_no_shell_and_its_program_runs_in_it
         assert_eq!(printed.stdout.trim(), format!("{name} {}", env!("CARGO_PKG_VERSION")), "{}", printed.stderr);
     }
 }
+
+#[test]
+fn every_member_of_the_workspace_reaches_the_builder() {
+    let ignored = std::fs::read_to_string(root().join(".dockerignore")).unwrap();
+    let mut metadata = cargo_metadata::MetadataCommand::new();
+    metadata.manifest_path(root().join("Cargo.toml")).no_deps().other_options(["--offline".to_owned()]);
+    let metadata = metadata.exec().unwrap();
+    for package in metadata.workspace_packages() {
+        let folder = package.manifest_path.parent().unwrap().file_name().unwrap();
+        assert!(ignored.lines().any(|line| line == format!("!{folder}")), "{folder} is not in .dockerignore");
+    }
+}
