@@ -10,6 +10,7 @@
 mod architecture;
 mod bad_input;
 mod chaos;
+mod chart;
 mod conformance;
 mod entities;
 mod extract;

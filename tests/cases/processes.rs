@@ -151,7 +151,7 @@ async fn a_control_plane_killed_in_the_middle_and_started_again_loses_nothing_it
 }
 
 #[tokio::test]
-async fn an_agent_added_by_certificate_or_token_is_let_in_with_the_values_that_were_printed() {
+async fn an_agent_added_by_certificate_or_token_is_let_in_with_the_configuration_that_was_written() {
     let deployment = Deployment::written(&["--objects", "20", "--describe-ms", "0"]).await;
     let org = deployment.start_org().await;
     let mut plane = deployment.start_plane("plane.log").await;
@@ -163,7 +163,8 @@ async fn an_agent_added_by_certificate_or_token_is_let_in_with_the_values_that_w
     for (name, more) in [("by-certificate", &[][..]), ("by-token", &["--token"])] {
         // The control plane runs: it notices.
         let add = [&["agent", "add", name, "--out", "identities"][..], more].concat();
-        let values = deployment.control_plane(&add).await.stdout;
+        deployment.control_plane(&add).await;
+        let values = read(deployment.dir.path(), &format!("identities/{name}.yaml"));
         let config = format!("{values}{}\n{}\nsecrets:{rest}", line("endpoint:"), line("ca:"));
         let file = format!("{name}.yaml");
         write(deployment.dir.path(), &file, &config);

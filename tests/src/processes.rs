@@ -139,13 +139,13 @@ impl Running {
         found.unwrap_or_else(|| panic!("waited too long for: {what}\n{}", self.log()))
     }
 
-<<<<<<< HEAD
     /// Waits for its end, and returns what it printed.
     pub async fn ended(mut self) -> (ExitStatus, String) {
         let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
         let status = ended.unwrap_or_else(|_| panic!("it does not end:\n{}", self.log())).unwrap();
         (status, self.log())
-=======
+    }
+
     /// Whether it has not ended.
     pub fn is_alive(&mut self) -> bool {
         self.child.try_wait().unwrap().is_none()
@@ -156,7 +156,6 @@ impl Running {
         let id = self.id().to_string();
         let status = std::process::Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap();
         assert!(status.success(), "kill -{name} {id}");
->>>>>>> w-kit
     }
 
     /// `kill -9`, and waits until it is gone.
