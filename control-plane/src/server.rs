@@ -15,6 +15,7 @@ mod connection_tests;
 mod dispatch;
 mod folder;
 mod handle;
+mod listen;
 mod service;
 
 use std::net::SocketAddr;
@@ -31,6 +32,7 @@ use tonic::transport::Server;
 use tracing::{info, warn};
 
 pub use self::handle::{Handle, TriggerError};
+pub use self::listen::{Listen, Transport};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::definitions::FolderError;
@@ -78,7 +80,7 @@ pub struct Bound {
     config: Config,
     shared: Arc<Shared>,
     folder: folder::Folder,
-    listener: TcpListener,
+    listener: Box<dyn Listen>,
     local_addr: SocketAddr,
     tls: Arc<rustls::ServerConfig>,
 }
@@ -142,13 +144,23 @@ impl ControlPlane {
     /// # Errors
     /// [`StartError`]
     pub async fn bind(self) -> Result<Bound, StartError> {
+        let address = self.config.listen;
+        let bound = TcpListener::bind(address).await;
+        let listener = bound.map_err(|source| StartError::Listen { address, source })?;
+        self.bind_to(Box::new(listener)).await
+    }
+
+    /// As [`ControlPlane::bind`], with a port that was taken elsewhere.
+    ///
+    /// # Errors
+    /// [`StartError`]
+    pub async fn bind_to(self, listener: Box<dyn Listen>) -> Result<Bound, StartError> {
         let Self { config, store, clock } = self;
+        let listen = |source| StartError::Listen { address: config.listen, source };
+        let local_addr = listener.local_addr().map_err(listen)?;
         let tls = accept::server_config(&config.tls)?;
         let shared = Arc::new(Shared::new(store, clock, config.lease));
         let folder = folder::load(&config, &shared).await?;
-        let listen = |source| StartError::Listen { address: config.listen, source };
-        let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
-        let local_addr = listener.local_addr().map_err(listen)?;
         Ok(Bound { config, shared, folder, listener, local_addr, tls })
     }
 }

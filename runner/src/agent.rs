@@ -26,6 +26,7 @@ use tracing::info;
 
 use crate::clock::{Clock, SystemClock};
 use crate::config::AgentConfig;
+use crate::dial::{Dial, Tcp};
 use crate::event::AgentEvent;
 use crate::plan::Connectors;
 use crate::session::{Command, Event, RunId, Session};
@@ -49,6 +50,7 @@ pub struct Agent {
     config: AgentConfig,
     connectors: Connectors,
     clock: Arc<dyn Clock>,
+    dial: Arc<dyn Dial>,
     observers: broadcast::Sender<AgentEvent>,
 }
 
@@ -71,7 +73,20 @@ impl Agent {
     /// An agent with these connectors.
     #[must_use]
     pub fn with_connectors(config: AgentConfig, connectors: Connectors) -> Self {
-        Self { config, connectors, clock: Arc::new(SystemClock), observers: broadcast::channel(EVENTS).0 }
+        let observers = broadcast::channel(EVENTS).0;
+        Self { config, connectors, clock: Arc::new(SystemClock), dial: Arc::new(Tcp), observers }
+    }
+
+    /// The agent with another clock for its leases than the machine's.
+    #[must_use]
+    pub fn with_clock(self, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, ..self }
+    }
+
+    /// The agent with another way to its control plane than the machine's TCP.
+    #[must_use]
+    pub fn with_dial(self, dial: Arc<dyn Dial>) -> Self {
+        Self { dial, ..self }
     }
 
     /// What happens from now on. An observer that falls behind loses the oldest events.
@@ -99,6 +114,7 @@ impl Agent {
             instance_id: uuid::Uuid::new_v4().into_bytes(),
             sources: self.connectors.kinds(),
             clock: Arc::clone(&self.clock),
+            dial: Arc::clone(&self.dial),
             redactor: self.config.secrets.redactor().clone(),
             held: held_seen,
             commands: for_session,

@@ -12,10 +12,12 @@ use std::time::Duration;
 
 /// A point of a [`Clock`], in time since some fixed beginning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(Duration);
+pub struct Moment(Duration);
 
 impl Moment {
-    pub(crate) const fn after_start(since: Duration) -> Self {
+    /// The moment so long after the beginning.
+    #[must_use]
+    pub const fn after_start(since: Duration) -> Self {
         Self(since)
     }
 
@@ -34,7 +36,8 @@ impl Add<Duration> for Moment {
 }
 
 /// Where moments come from.
-pub(crate) trait Clock: fmt::Debug + Send + Sync {
+pub trait Clock: fmt::Debug + Send + Sync {
+    /// The moment now; never goes back.
     fn now(&self) -> Moment;
 }
 

@@ -15,7 +15,7 @@
 //! status    what the control plane is told about it
 //! ```
 //!
-//! `clock`, `retry`, `event`, `telemetry`, `tripwire` and `config` are the base: they know none of the above. [`Agent`] builds and
+//! `clock`, `dial`, `retry`, `event`, `telemetry`, `tripwire` and `config` are the base: they know none of the above. [`Agent`] builds and
 //! supervises; `commands` is the program. Which module may use which is checked by a test.
 //!
 //! A program that embeds the agent builds an [`AgentConfig`], subscribes to [`Agent::events`] and awaits [`Agent::run`].
@@ -24,6 +24,7 @@ mod agent;
 mod clock;
 pub mod commands;
 mod config;
+mod dial;
 mod event;
 mod hardening;
 mod lease;
@@ -38,9 +39,11 @@ mod tripwire;
 mod upload;
 
 pub use agent::{Agent, AgentError};
+pub use clock::{Clock, Moment};
 #[cfg(fuzzing)]
 pub use config::fuzz_policy;
 pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem};
+pub use dial::{Connection, Dial};
 pub use event::{AgentEvent, ResultLine, RunEnd, RunFigures, RunProgress, RunSnapshot};
 pub use plan::Connectors;
 

@@ -32,6 +32,7 @@ use tracing::{debug, info, warn};
 
 use crate::clock::{Clock, Moment};
 use crate::config::ControlPlane;
+use crate::dial::Dial;
 use crate::event::RunProgress;
 use crate::retry::Backoff;
 use crate::telemetry::Chain;
@@ -303,6 +304,7 @@ pub(crate) struct Session {
     pub(crate) instance_id: [u8; 16],
     pub(crate) sources: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) dial: Arc<dyn Dial>,
     /// What it knows is not said.
     pub(crate) redactor: Redactor,
     /// The leases held now; each heartbeat lists them.
@@ -350,7 +352,7 @@ impl Session {
 
     /// One session, from connecting to its end.
     async fn one(&mut self, told: &mut Option<String>) -> driver::End {
-        let link = match connect::connect(&self.control_plane, &self.redactor).await {
+        let link = match connect::connect(&*self.dial, &self.control_plane, &self.redactor).await {
             Ok(link) => link,
             Err(error) => return driver::End::from(SessionError::Connect(error)),
         };

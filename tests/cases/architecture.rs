@@ -39,6 +39,7 @@ const RUNNER_EDGES: &[(&str, &[&str])] = &[
     ("run", &["lease", "plan", "upload"]),
     ("status", &["session"]),
     ("clock", &[]),
+    ("dial", &[]),
     ("retry", &[]),
     ("event", &[]),
     ("telemetry", &[]),
@@ -46,7 +47,7 @@ const RUNNER_EDGES: &[(&str, &[&str])] = &[
     ("hardening", &[]),
     ("config", &[]),
 ];
-const RUNNER_BASE: &[&str] = &["clock", "retry", "event", "telemetry", "tripwire", "config"];
+const RUNNER_BASE: &[&str] = &["clock", "dial", "retry", "event", "telemetry", "tripwire", "config"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies below the workspace").to_owned()

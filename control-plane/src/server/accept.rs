@@ -17,7 +17,6 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
@@ -25,6 +24,7 @@ use tokio_rustls::server::TlsStream;
 use tonic::transport::server::Connected;
 use tracing::{info, warn};
 
+use super::listen::{Listen, Transport};
 use crate::config::Tls;
 use crate::identity::name_in_certificate;
 
@@ -101,7 +101,7 @@ fn certificates(what: &'static str, path: &Path) -> Result<Vec<CertificateDer<'s
 
 /// Accepts connections and hands on those whose handshake succeeds. Ends when nobody takes them any more.
 pub(super) async fn run(
-    listener: TcpListener,
+    listener: Box<dyn Listen>,
     config: Arc<rustls::ServerConfig>,
     accepted: mpsc::Sender<io::Result<Connection>>,
 ) {
@@ -126,18 +126,13 @@ pub(super) async fn run(
 
 async fn handshake(
     acceptor: TlsAcceptor,
-    stream: TcpStream,
+    stream: Box<dyn Transport>,
     peer: SocketAddr,
     accepted: mpsc::Sender<io::Result<Connection>>,
 ) {
-    // Nagle's algorithm would hold back acknowledgements by 40 ms.
-    if let Err(error) = stream.set_nodelay(true) {
-        info!(%peer, %error, "connection lost before its handshake");
-        return;
-    }
     match tokio::time::timeout(HANDSHAKE_TIMEOUT, acceptor.accept(stream)).await {
         // Nobody takes it when the control plane stops.
-        Ok(Ok(stream)) => drop(accepted.send(Ok(Connection(stream))).await),
+        Ok(Ok(stream)) => drop(accepted.send(Ok(Connection { stream, peer })).await),
         Ok(Err(error)) => info!(%peer, %error, "TLS handshake failed"),
         Err(_) => info!(%peer, timeout = ?HANDSHAKE_TIMEOUT, "TLS handshake took too long"),
     }
@@ -145,13 +140,16 @@ async fn handshake(
 
 /// An accepted connection.
 #[derive(Debug)]
-pub(super) struct Connection(TlsStream<TcpStream>);
+pub(super) struct Connection {
+    stream: TlsStream<Box<dyn Transport>>,
+    peer: SocketAddr,
+}
 
 /// Who is at the other end of a connection, in the extensions of its requests.
 #[derive(Debug, Clone)]
 pub(super) struct Peer {
     /// Where it comes from.
-    pub(super) address: Option<SocketAddr>,
+    pub(super) address: SocketAddr,
     /// The agent that its verified certificate names.
     pub(super) certificate: Option<Arc<str>>,
 }
@@ -160,32 +158,29 @@ impl Connected for Connection {
     type ConnectInfo = Peer;
 
     fn connect_info(&self) -> Peer {
-        let (stream, tls) = self.0.get_ref();
+        let (_, tls) = self.stream.get_ref();
         let leaf = tls.peer_certificates().and_then(<[_]>::first);
-        Peer {
-            address: stream.peer_addr().ok(),
-            certificate: leaf.and_then(|leaf| name_in_certificate(leaf)).map(Arc::from),
-        }
+        Peer { address: self.peer, certificate: leaf.and_then(|leaf| name_in_certificate(leaf)).map(Arc::from) }
     }
 }
 
 impl AsyncRead for Connection {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
 impl AsyncWrite for Connection {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 
     fn poll_write_vectored(
@@ -193,10 +188,10 @@ impl AsyncWrite for Connection {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write_vectored(cx, bufs)
+        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
     }
 
     fn is_write_vectored(&self) -> bool {
-        self.0.is_write_vectored()
+        self.stream.is_write_vectored()
     }
 }

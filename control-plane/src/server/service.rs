@@ -30,7 +30,7 @@ impl Runner {
         let certificate = peer.and_then(|peer| peer.certificate.as_deref());
         let agents = self.shared.agents.borrow().clone();
         agents.identify(request.metadata(), certificate).map_err(|error| {
-            info!(peer = ?peer.and_then(|peer| peer.address), %error, "a caller was refused");
+            info!(peer = ?peer.map(|peer| peer.address), %error, "a caller was refused");
             Problem::from(error).into()
         })
     }

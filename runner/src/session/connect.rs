@@ -17,13 +17,13 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
 
 use crate::config::{ControlPlane, Identity, Pem};
+use crate::dial::{Connection, Dial};
 
 /// Name, TCP and TLS together take at most this long; a control plane that is up answers in a fraction.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -87,13 +87,17 @@ pub(crate) enum ConnectError {
 ///
 /// # Cancel safety
 /// Dropping the future closes what was opened.
-pub(super) async fn connect(control_plane: &ControlPlane, redactor: &Redactor) -> Result<Link, ConnectError> {
+pub(super) async fn connect(
+    dial: &dyn Dial,
+    control_plane: &ControlPlane,
+    redactor: &Redactor,
+) -> Result<Link, ConnectError> {
     let ControlPlane { host, port, ca, identity } = control_plane;
     let peer = format!("{host}:{port}");
     let (config, key) = client_config(ca.as_ref(), identity, redactor).await?;
     let (authorization, token) = authorization(identity, redactor).await?.unzip();
     let watched = key.or_else(|| token.flatten()).map(Arc::new);
-    let stream = tokio::time::timeout(CONNECT, dial(Arc::new(config), host, *port, &peer, identity))
+    let stream = tokio::time::timeout(CONNECT, open(dial, Arc::new(config), control_plane, &peer))
         .await
         .map_err(|_elapsed| ConnectError::Timeout { peer: peer.clone() })??;
     let http2 = |source| ConnectError::Http2 { peer: peer.clone(), source };
@@ -118,19 +122,18 @@ pub(super) async fn connect(control_plane: &ControlPlane, redactor: &Redactor) -
     Ok(Link { channel, authorization, _watched: watched, zstd: false, memos: false })
 }
 
-async fn dial(
+async fn open(
+    dial: &dyn Dial,
     config: Arc<ClientConfig>,
-    host: &str,
-    port: u16,
+    control_plane: &ControlPlane,
     peer: &str,
-    identity: &Identity,
-) -> Result<BufReader<TlsStream<TcpStream>>, ConnectError> {
+) -> Result<BufReader<TlsStream<Box<dyn Connection>>>, ConnectError> {
+    let ControlPlane { host, port, identity, .. } = control_plane;
     let network = |source| ConnectError::Network { peer: peer.to_owned(), source };
     let tls = |source| ConnectError::Tls { peer: peer.to_owned(), advice: advice(&source), source };
     let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(bare.clone()).map_err(|_invalid| ConnectError::Name { host: host.to_owned() })?;
-    let tcp = TcpStream::connect((bare.as_str(), port)).await.map_err(network)?;
-    tcp.set_nodelay(true).map_err(network)?;
+    let name = ServerName::try_from(bare.clone()).map_err(|_invalid| ConnectError::Name { host: host.clone() })?;
+    let tcp = dial.dial(&bare, *port).await.map_err(network)?;
     let mut stream = BufReader::new(TlsConnector::from(config).connect(name, tcp).await.map_err(tls)?);
     // With TLS 1.3 the client is done before the server has looked at its certificate: a refusal comes as an alert in
     // place of the server's first bytes, which HTTP/2 lets it send unasked.

@@ -17,6 +17,7 @@ use super::driver::{MAX_MESSAGE, refused};
 use super::machine::{ANSWER, SessionError};
 use super::{Definition, connect, wire};
 use crate::config::ControlPlane;
+use crate::dial::Tcp;
 
 /// All definitions come within this time. A thousand of them are some 10 MiB.
 const ALL_SENT: Duration = Duration::from_secs(60);
@@ -30,7 +31,7 @@ pub(crate) async fn definitions(
     sources: &[String],
     redactor: &Redactor,
 ) -> Result<Vec<Definition>, SessionError> {
-    let link = connect::connect(control_plane, redactor).await?;
+    let link = connect::connect(&Tcp, control_plane, redactor).await?;
     // The stream stays open on this side for as long as this runs.
     let hello = wire::hello_to_look(uuid::Uuid::new_v4().into_bytes(), sources);
     let said = tokio_stream::once(hello).chain(tokio_stream::pending());
