@@ -14,6 +14,8 @@
 //! lease:
 //!   ttl: 60s
 //!   heartbeat: 15s
+//! health:
+//!   listen: 0.0.0.0:8081         # probes and metrics, over plain HTTP; nowhere when absent
 //! ```
 //!
 //! Relative paths are relative to the file's folder. An unknown key is refused, naming the near one.
@@ -27,7 +29,7 @@ use hybrid_runner_openmetadata::yaml::{self, SyntaxError};
 use serde_json::{Map, Value};
 
 /// The scalar keys, for the environment.
-const SCALARS: [&[&str]; 10] = [
+const SCALARS: [&[&str]; 11] = [
     &["listen"],
     &["tls", "certificate"],
     &["tls", "key"],
@@ -38,6 +40,7 @@ const SCALARS: [&[&str]; 10] = [
     &["agents"],
     &["lease", "ttl"],
     &["lease", "heartbeat"],
+    &["health", "listen"],
 ];
 
 /// The longest lease. Above it, a lost agent would hold its pipeline for too long to be noticed.
@@ -61,6 +64,8 @@ pub struct Config {
     pub agents: PathBuf,
     /// Leases.
     pub lease: LeaseConfig,
+    /// Where probes and scrapes are answered; nowhere when absent.
+    pub health: Option<SocketAddr>,
 }
 
 /// Certificates, as PEM files.
@@ -157,9 +162,7 @@ impl Config {
 
     fn read(mut root: Object, folder: &Path) -> Result<Self, FieldError> {
         let listen = root.string("listen")?.unwrap_or_else(|| "127.0.0.1:7443".to_owned());
-        let listen = listen
-            .parse()
-            .map_err(|error| root.error("listen", format!("{error}; accepted: ADDRESS:PORT such as 0.0.0.0:7443")))?;
+        let listen = address(&root, &listen)?;
         let path = |path: String| folder.join(path);
         let tls = root.object("tls")?;
         let mut tls = root.required("tls", tls)?;
@@ -182,10 +185,24 @@ impl Config {
         let pipelines = path(root.string("pipelines")?.unwrap_or_else(|| "pipelines".to_owned()));
         let agents = path(root.string("agents")?.unwrap_or_else(|| "agents.yaml".to_owned()));
         let lease = root.object("lease")?.map(LeaseConfig::read).transpose()?.unwrap_or_default();
+        let health = root.object("health")?.map(health).transpose()?.flatten();
         root.finish()?;
         let tls = Tls { certificate, key, client_ca, client_ca_key };
-        Ok(Self { listen, tls, store: path(store), pipelines, agents, lease })
+        Ok(Self { listen, tls, store: path(store), pipelines, agents, lease, health })
     }
+}
+
+fn health(mut health: Object) -> Result<Option<SocketAddr>, FieldError> {
+    let listen = health.string("listen")?;
+    let listen = listen.map(|listen| address(&health, &listen)).transpose()?;
+    health.finish()?;
+    Ok(listen)
+}
+
+/// The address of the key `listen`.
+fn address(object: &Object, listen: &str) -> Result<SocketAddr, FieldError> {
+    let refused = |error| object.error("listen", format!("{error}; accepted: ADDRESS:PORT such as 0.0.0.0:7443"));
+    listen.parse().map_err(refused)
 }
 
 impl LeaseConfig {
@@ -238,6 +255,11 @@ fn overlay(map: &mut Map<String, Value>, key: &[&str], value: String) {
 #[expect(clippy::disallowed_methods, reason = "the environment is read here and nowhere else")]
 fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+/// A variable that other programs know by the same name: those of OpenTelemetry.
+pub(crate) fn standard_variable(name: &str) -> Option<String> {
+    environment(name)
 }
 
 /// The filter of the log: `CONTROL_PLANE_LOG`, in the syntax of tracing's directives, else `info`.

@@ -18,7 +18,7 @@ use hybrid_runner_proto::v1::{self, PushRequest, PushResponse, Reason, push_resp
 use prost::Message as _;
 use tokio::sync::watch;
 use tonic::{Code, Streaming};
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use self::incoming::Incoming;
 use crate::shared::Shared;
@@ -241,7 +241,8 @@ impl Push {
 
     /// Applies a batch and answers. Returns whether it was applied.
     async fn apply(&self, writer: &Writer, batch: &Batch, next_seq: &mut u64) -> Result<bool, End> {
-        let message = match self.shared.store.apply(writer, batch).await? {
+        let span = info_span!(target: "otel", "batch", records = batch.records.len());
+        let message = match self.shared.store.apply(writer, batch).instrument(span).await? {
             Applied::Durable { next_seq: durable } => {
                 debug!(records = batch.records.len(), next_seq = durable, "batch durable");
                 *next_seq = durable;
@@ -250,12 +251,14 @@ impl Push {
             Applied::BodyNeeded { seqs } => push_response::Message::BodyNeeded(v1::BodyNeeded { seqs }),
         };
         let applied = matches!(message, push_response::Message::Ack(_));
+        self.shared.metrics.batch(batch, applied);
         self.send(message).await;
         Ok(applied)
     }
 
     async fn commit(&self, writer: &Writer, eof: &Eof) -> Result<(), End> {
-        let figures = self.shared.store.commit(writer, eof, self.shared.clock.now()).await?;
+        let commit = self.shared.store.commit(writer, eof, self.shared.clock.now());
+        let figures = commit.instrument(info_span!(target: "otel", "commit", count = eof.count)).await?;
         self.shared.changed();
         info!(
             run_id = %writer.token.run_id, complete = eof.complete, entities = figures.entities,

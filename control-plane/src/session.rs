@@ -16,11 +16,12 @@ use hybrid_runner_proto::v1::{self, Reason, SessionRequest, SessionResponse, ses
 use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Code, Streaming};
-use tracing::{info, warn};
+use tracing::{Instrument as _, Span, info, warn};
 
 use self::incoming::Incoming;
 use self::machine::{Effect, Input, Machine};
 use crate::lease::{RUN_TIMEOUT, START_TIMEOUT};
+use crate::otel;
 use crate::shared::{SessionGuard, SessionInfo, Shared};
 use crate::status::{Problem, internal};
 use crate::store::{
@@ -31,7 +32,10 @@ use crate::stream::Responses;
 use crate::wire;
 
 /// What this control plane can do beyond the base.
-const CAPABILITIES: [&str; 5] = ["zstd", MEMOS, "test_connection", "secret_preflight", "diagnostic"];
+const CAPABILITIES: [&str; 6] = ["zstd", MEMOS, "test_connection", "secret_preflight", "diagnostic", TRACEPARENT];
+
+/// A grant names the trace of its run when both sides list it.
+const TRACEPARENT: &str = "traceparent";
 
 /// Records and the baseline carry memos when both sides list it.
 const MEMOS: &str = "memos";
@@ -57,7 +61,9 @@ pub(crate) async fn run(
     let mut tests = shared.tests.subscribe();
     let drain = shared.drain.clone();
     let mut machine = Machine::new(Instant::now(), shared.lease.heartbeat);
-    let mut driver = Driver { shared, agent, responses, listed: Listed::default(), session: None, welcomed: false };
+    let listed = Listed::default();
+    let mut driver =
+        Driver { shared, agent, responses, listed, takes_traceparent: false, session: None, welcomed: false };
     loop {
         let input = tokio::select! {
             () = drain.cancelled() => {
@@ -113,6 +119,8 @@ struct Driver {
     responses: Responses<SessionResponse>,
     /// What `Hello` listed.
     listed: Listed,
+    /// Whether it listed `traceparent`.
+    takes_traceparent: bool,
     /// From `Welcome` on, unless somebody only looks.
     session: Option<SessionGuard>,
     /// Whether the session was opened and the loop has not noticed yet.
@@ -140,9 +148,11 @@ impl Driver {
             Effect::SaveVerdict(status) => self.save_verdict(status).await,
             Effect::Grant { run_id, definition_version } => {
                 let now = self.shared.clock.now();
-                match self.shared.store.grant(run_id, definition_version, &self.agent, self.listed, now).await {
+                let span = otel::grant_span(&self.shared, run_id);
+                let granted = self.shared.store.grant(run_id, definition_version, &self.agent, self.listed, now);
+                match granted.instrument(span.clone()).await {
                     Ok(Some(granted)) => {
-                        self.send_grant(&granted).await;
+                        self.send_grant(&granted, &span).await;
                         Ok(Some(Input::Granted(granted.token)))
                     }
                     // Somebody was faster; the watch of open runs says what is left.
@@ -167,6 +177,7 @@ impl Driver {
     async fn welcome(&mut self, hello: incoming::Hello) -> Result<Option<Input>, StoreError> {
         let resumed = self.shared.store.renew(&self.agent, &hello.held).await?;
         self.listed = Listed { memos: hello.capabilities.iter().any(|listed| listed == MEMOS) };
+        self.takes_traceparent = hello.capabilities.iter().any(|listed| listed == TRACEPARENT);
         let resumed_runs = resumed.len();
         info!(version = hello.agent_version, sources = ?hello.sources, resumed_runs, hello.is_diagnostic, "agent connected");
         self.send(session_response::Message::Welcome(v1::Welcome {
@@ -214,7 +225,7 @@ impl Driver {
         Ok(None)
     }
 
-    async fn send_grant(&self, granted: &Granted) {
+    async fn send_grant(&self, granted: &Granted, span: &Span) {
         info!(pipeline = granted.pipeline, run_id = %granted.token.run_id, attempt = granted.attempt, "run granted");
         self.shared.changed();
         self.send(session_response::Message::Grant(v1::Grant {
@@ -226,7 +237,7 @@ impl Driver {
             run_timeout: Some(wire::duration(RUN_TIMEOUT)),
             full: granted.full,
             checkpoint: None,
-            traceparent: String::new(),
+            traceparent: if self.takes_traceparent { otel::traceparent(span) } else { String::new() },
         }))
         .await;
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use hybrid_runner_observability::Roots;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -10,6 +11,7 @@ use tracing::info;
 use crate::clock::Clock;
 use crate::config::LeaseConfig;
 use crate::identity::Agents;
+use crate::metrics::Metrics;
 use crate::store::{ConnectionTest, Definition, Run, RunId, Store, TestId};
 
 /// How far a run is, as its agent said in its last heartbeat. Not kept.
@@ -62,6 +64,7 @@ pub(crate) struct Shared {
     pub(crate) changes: watch::Sender<u64>,
     /// The control plane stops: finish the transaction at hand and end.
     pub(crate) drain: CancellationToken,
+    pub(crate) metrics: Metrics,
     live: Mutex<Live>,
 }
 
@@ -86,8 +89,14 @@ impl Shared {
             tests: watch::Sender::default(),
             changes: watch::Sender::default(),
             drain: CancellationToken::new(),
+            metrics: Metrics::default(),
             live: Mutex::default(),
         }
+    }
+
+    /// With whoever makes the first spans of runs.
+    pub(crate) fn with_roots(self, roots: Roots) -> Self {
+        Self { metrics: Metrics::new(roots), ..self }
     }
 
     /// Tells everybody who waits that something changed.

@@ -24,6 +24,7 @@
 //!   bindings: [{ references: ['secret:/salesforce/**'], hosts: ['*.my.salesforce.com'], uses: [oauth, session] }]
 //!   networks: [10.20.0.0/16]
 //! log: { level: info, format: text }
+//! health: { listen: '0.0.0.0:8080' }
 //! ```
 //!
 //! A program that embeds the agent builds an [`AgentConfig`] itself.
@@ -33,6 +34,7 @@ mod file;
 mod schema;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -138,6 +140,8 @@ pub(crate) struct Settings {
     pub(crate) salesforce: LocalConfig,
     pub(crate) policy: Policy,
     pub(crate) log: Log,
+    /// Where probes and scrapes are answered; nowhere when absent.
+    pub(crate) health: Option<SocketAddr>,
 }
 
 /// `log`

@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hybrid_runner_connector::{Notice, Progress, ProgressSnapshot, Summary};
 
+use crate::metrics::UploadCounts;
+
 /// Something that happened in an agent.
 #[derive(Debug, Clone)]
 pub enum AgentEvent {
@@ -178,6 +180,8 @@ pub struct ResultLine<'a> {
 pub struct RunProgress {
     source: Arc<Progress>,
     acked: Arc<AtomicU64>,
+    held: Arc<AtomicU64>,
+    counts: Arc<UploadCounts>,
 }
 
 /// One look at a [`RunProgress`].
@@ -187,6 +191,8 @@ pub struct RunSnapshot {
     pub source: ProgressSnapshot,
     /// Records durably at the control plane.
     pub records_acked: u64,
+    /// Bytes of records that wait to be durable there. While this is at its bound, reading waits.
+    pub window_bytes: u64,
 }
 
 impl RunProgress {
@@ -199,9 +205,22 @@ impl RunProgress {
         self.acked.store(records, Relaxed);
     }
 
+    pub(crate) fn set_held(&self, bytes: usize) {
+        self.held.store(u64::try_from(bytes).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// What the upload counts for metrics.
+    pub(crate) fn counts(&self) -> &UploadCounts {
+        &self.counts
+    }
+
     /// The counters now.
     #[must_use]
     pub fn snapshot(&self) -> RunSnapshot {
-        RunSnapshot { source: self.source.snapshot(), records_acked: self.acked.load(Relaxed) }
+        RunSnapshot {
+            source: self.source.snapshot(),
+            records_acked: self.acked.load(Relaxed),
+            window_bytes: self.held.load(Relaxed),
+        }
     }
 }

@@ -27,7 +27,10 @@ mod config;
 mod dial;
 mod event;
 mod hardening;
+mod health;
 mod lease;
+mod metrics;
+mod otel;
 mod plan;
 mod preflight;
 mod retry;
@@ -45,6 +48,7 @@ pub use config::fuzz_policy;
 pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem};
 pub use dial::{Connection, Dial};
 pub use event::{AgentEvent, ResultLine, RunEnd, RunFigures, RunProgress, RunSnapshot};
+pub use metrics::Metrics;
 pub use plan::Connectors;
 
 // What a program that embeds the agent needs of the crates below, so that it depends on this one only.

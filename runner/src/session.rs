@@ -17,6 +17,7 @@
 mod connect;
 mod diagnose;
 mod driver;
+mod kind;
 mod machine;
 mod refusal;
 mod wire;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_connector::{Severity, Step, StepOutcome};
+use hybrid_runner_observability::TraceContext;
 use hybrid_runner_secrets::Redactor;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
@@ -34,6 +36,7 @@ use crate::clock::{Clock, Moment};
 use crate::config::ControlPlane;
 use crate::dial::Dial;
 use crate::event::RunProgress;
+use crate::metrics::Pulse;
 use crate::retry::Backoff;
 use crate::telemetry::Chain;
 
@@ -137,6 +140,8 @@ pub(crate) struct Grant {
     pub(crate) start_timeout: Duration,
     pub(crate) run_timeout: Duration,
     pub(crate) full: bool,
+    /// The trace of the run.
+    pub(crate) traceparent: Option<TraceContext>,
 }
 
 /// How often leases are renewed and how long they last.
@@ -307,6 +312,8 @@ pub(crate) struct Session {
     pub(crate) dial: Arc<dyn Dial>,
     /// What it knows is not said.
     pub(crate) redactor: Redactor,
+    /// How it stands, for whoever asks.
+    pub(crate) pulse: Pulse,
     /// The leases held now; each heartbeat lists them.
     pub(crate) held: watch::Receiver<Vec<Held>>,
     pub(crate) commands: mpsc::Receiver<Command>,
@@ -333,6 +340,8 @@ impl Session {
                 backoff.reset();
             }
             let problem = Chain(&end.error).to_string();
+            let wait = backoff.next_wait().max(end.pause);
+            self.pulse.waits(end.error.kind(), self.redactor.replace_text(problem.clone()), wait);
             // The same trouble again and again is one line in the log, not one a minute.
             if told.as_ref() == Some(&problem) {
                 debug!(error = %problem, "no session with the control plane");
@@ -343,7 +352,6 @@ impl Session {
             if self.events.send(Event::Ended { problem }).await.is_err() {
                 return;
             }
-            let wait = backoff.next_wait().max(end.pause);
             if !self.idle(wait).await {
                 return;
             }
@@ -352,6 +360,7 @@ impl Session {
 
     /// One session, from connecting to its end.
     async fn one(&mut self, told: &mut Option<String>) -> driver::End {
+        self.pulse.connecting();
         let link = match connect::connect(&*self.dial, &self.control_plane, &self.redactor).await {
             Ok(link) => link,
             Err(error) => return driver::End::from(SessionError::Connect(error)),

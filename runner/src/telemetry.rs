@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::{IsTerminal as _, Write};
 
+use hybrid_runner_observability::{SPAN_TARGET, Traces};
 use hybrid_runner_secrets::Redactor;
 use tracing::{Metadata, Span, info_span};
 use tracing_subscriber::filter::{FilterExt as _, filter_fn};
@@ -37,10 +38,10 @@ impl fmt::Display for Chain<'_> {
 ///
 /// # Errors
 /// A level that does not parse, or a second start.
-pub(crate) fn start(log: &Log, redactor: &Redactor) -> Result<(), TelemetryError> {
+pub(crate) fn start(log: &Log, redactor: &Redactor, traces: Option<&Traces>) -> Result<(), TelemetryError> {
     let stderr = Redacted { writer: std::io::stderr, redactor: redactor.clone() };
     let lines = lines(log, stderr, std::io::stderr().is_terminal())?;
-    registry().with(lines).try_init().map_err(TelemetryError::Started)
+    registry().with(lines).with(traces.map(Traces::layer)).try_init().map_err(TelemetryError::Started)
 }
 
 /// Makes writers that replace the values of secrets. The layer that formats hands them whole lines, of either format.
@@ -82,7 +83,11 @@ where
     let verbose = EnvFilter::new(format!("{VERBOSE}[run]=debug"))
         .and(filter_fn(|metadata| metadata.target().starts_with("hybrid_runner")));
     // Vault's client logs each refusal as an error, with what the store answered; ours names it where it is handled.
-    let quiet = filter_fn(|metadata| !["vaultrs", "rustify"].iter().any(|name| metadata.target().starts_with(name)));
+    // Spans of target `otel` are for traces only.
+    let quiet = filter_fn(|metadata| {
+        let target = metadata.target();
+        target != SPAN_TARGET && !["vaultrs", "rustify"].iter().any(|name| target.starts_with(name))
+    });
     let filter = level.or(verbose).and(quiet);
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
     Ok(match log.format {

@@ -15,6 +15,7 @@ use tracing::{error, info, warn};
 
 use super::{ServeError, connection_tests};
 use crate::lease::{LeaseWatch, Verdict};
+use crate::metrics;
 use crate::schedule::Schedule;
 use crate::shared::Shared;
 use crate::store::{Definition, Ending, Run, ScheduleText, StoreError};
@@ -60,6 +61,7 @@ impl Dispatch {
         self.fire_schedules().await?;
         let runs = Arc::new(self.shared.store.open_runs().await?);
         self.shared.keep_progress(&runs);
+        metrics::look(&self.shared, &runs).await?;
         let changed = self.shared.open_runs.send_if_modified(|known| {
             let changed = !same(known, &runs);
             *known = Arc::clone(&runs);
@@ -82,6 +84,7 @@ impl Dispatch {
             };
             let now = self.shared.clock.now();
             if self.shared.store.expire(run_id, &lease, ending, reason_name(reason), now).await? {
+                self.shared.metrics.lease_lost(verdict);
                 warn!(%run_id, fence = lease.fence, ?verdict, "the lease of a run was ended");
                 self.shared.changed();
             }
@@ -128,6 +131,7 @@ impl Dispatch {
     }
 
     fn report(&mut self, looked: Result<(), StoreError>) {
+        self.shared.metrics.looked(&looked);
         match looked {
             Ok(()) => self.failing = false,
             Err(error) if !self.failing => {

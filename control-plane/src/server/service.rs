@@ -11,7 +11,7 @@ use super::accept::Peer;
 use crate::shared::Shared;
 use crate::status::Problem;
 use crate::stream::Driven;
-use crate::{push, session};
+use crate::{otel, push, session};
 
 /// The service.
 #[derive(Debug)]
@@ -48,15 +48,34 @@ impl RunnerService for Runner {
         let agent = self.identify(&request)?;
         let span = info_span!("session", agent);
         let shared = Arc::clone(&self.shared);
-        let stream = Driven::new(|out| session::run(shared, agent, request.into_inner(), out).instrument(span));
+        let stream = Driven::new(|out| {
+            counted(Arc::clone(&shared), "session", session::run(shared, agent, request.into_inner(), out))
+                .instrument(span)
+        });
         Ok(Response::new(stream))
     }
 
     async fn push(&self, request: Request<Streaming<PushRequest>>) -> Result<Response<Self::PushStream>, Status> {
         let agent = self.identify(&request)?;
-        let span = info_span!("push", agent);
+        let traced = otel::push_span(request.metadata());
+        let span = traced.in_scope(|| info_span!("push", agent));
         let shared = Arc::clone(&self.shared);
-        let stream = Driven::new(|out| push::run(shared, agent, request.into_inner(), out).instrument(span));
+        let stream = Driven::new(|out| {
+            counted(Arc::clone(&shared), "push", push::run(shared, agent, request.into_inner(), out))
+                .instrument(span)
+                .instrument(traced)
+        });
         Ok(Response::new(stream))
     }
+}
+
+/// Counts a stream that ends in error.
+async fn counted(
+    shared: Arc<Shared>,
+    stream: &'static str,
+    ends: impl Future<Output = Result<(), Problem>>,
+) -> Result<(), Problem> {
+    let ended = ends.await;
+    shared.metrics.stream_ended(stream, &ended);
+    ended
 }

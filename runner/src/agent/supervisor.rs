@@ -17,6 +17,8 @@ use super::connection_tests::{ConnectionTests, TestJoined};
 use super::preflights::{PreflightJoined, Preflights};
 use crate::event::{AgentEvent, RunProgress};
 use crate::lease::{Leases, Lost};
+use crate::metrics::Metrics;
+use crate::otel;
 use crate::plan::{Connectors, Plan};
 use crate::run::{Ended, Run};
 use crate::session::{Command, Definition, Event, Grant, Held, Link, Reason, RunId, Verdict, WriteToken};
@@ -48,6 +50,7 @@ pub(super) struct Supervisor {
     link: watch::Receiver<Option<Link>>,
     noticed: mpsc::Sender<(RunId, Notice)>,
     observers: broadcast::Sender<AgentEvent>,
+    metrics: Metrics,
     /// Of the redactor, as far as the log has them.
     hits: u64,
     /// Until when a stopping agent waits.
@@ -98,6 +101,7 @@ impl Supervisor {
             link,
             noticed,
             observers: agent.observers,
+            metrics: agent.metrics,
             hits: 0,
             leaves_at: None,
         }
@@ -299,9 +303,16 @@ impl Supervisor {
             grant: grant.clone(),
         };
         let (pipeline, stopped) = (grant.pipeline, stop.clone());
-        let span = telemetry::run_span(plan.is_verbose, run_id.as_str(), &pipeline);
+        let traced = otel::run_span(run_id.as_str(), &pipeline, grant.attempt, grant.traceparent);
+        let span = traced.in_scope(|| telemetry::run_span(plan.is_verbose, run_id.as_str(), &pipeline));
         let task = async move { stopped.run_until_cancelled(run.execute()).await };
-        let task = self.runs.spawn(task.instrument(span)).id();
+        let of_trace = traced.clone();
+        let task = async move {
+            let ended = task.instrument(span).await;
+            otel::run_ended(&of_trace, ended.as_ref().map(|ended| &ended.end));
+            ended
+        };
+        let task = self.runs.spawn(task.instrument(traced)).id();
         self.tell(AgentEvent::Granted {
             run_id: run_id.to_string(),
             pipeline: pipeline.clone(),
@@ -373,6 +384,7 @@ impl Supervisor {
 
     fn tell(&self, event: AgentEvent) {
         let event = event.with_sentences(|text| self.secrets.redactor().replace_text(text));
+        self.metrics.on_event(&event);
         // Without an observer there is nobody to tell.
         drop(self.observers.send(event));
     }

@@ -3,6 +3,7 @@
 mod policy;
 mod secrets;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost, Proxy};
@@ -32,6 +33,8 @@ pub(super) struct ConfigFile {
     policy: PolicyFile,
     /// What is logged to stderr.
     log: LogFile,
+    /// Where probes and scrapes are answered.
+    health: HealthFile,
 }
 
 impl Default for ConfigFile {
@@ -43,6 +46,7 @@ impl Default for ConfigFile {
             salesforce: SalesforceFile::default(),
             policy: PolicyFile::default(),
             log: LogFile::default(),
+            health: HealthFile::default(),
         }
     }
 }
@@ -118,6 +122,14 @@ struct LogFile {
     format: LogFormat,
 }
 
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct HealthFile {
+    /// `address:port` of an HTTP server with `/health/startup`, `/health/live`, `/health/ready` and `/metrics`; none when
+    /// absent.
+    listen: Option<String>,
+}
+
 impl Default for LogFile {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: LogFormat::Text }
@@ -152,6 +164,16 @@ impl ConfigFile {
             policy: self.policy.parse(&salesforce, prefixes)?,
             salesforce,
             log: Log { level: self.log.level, format: self.log.format },
+            health: self.health.parse()?,
+        })
+    }
+}
+
+impl HealthFile {
+    fn parse(self) -> Result<Option<SocketAddr>, ConfigError> {
+        let parsed = self.listen.map(|listen| listen.parse());
+        parsed.transpose().map_err(|_not_an_address| {
+            ConfigError::field("health.listen", "is not an address; accepted: ADDRESS:PORT, such as 0.0.0.0:8080")
         })
     }
 }

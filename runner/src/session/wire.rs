@@ -16,7 +16,7 @@ use super::{
 use crate::event::RunProgress;
 
 /// What this agent can do beyond the base. Every other capability of the contract comes with its own change.
-const CAPABILITIES: [&str; 4] = [ZSTD, MEMOS, "test_connection", SECRET_PREFLIGHT];
+const CAPABILITIES: [&str; 5] = [ZSTD, MEMOS, "test_connection", SECRET_PREFLIGHT, "traceparent"];
 /// Push is compressed when both sides list it.
 pub(super) const ZSTD: &str = "zstd";
 /// Records and the baseline carry memos when both sides list it.
@@ -88,9 +88,6 @@ fn granted(grant: v1::Grant) -> Result<Received, String> {
     if grant.checkpoint.is_some() {
         return Ok(Received::Unasked { message: "Grant.checkpoint", capability: "resume" });
     }
-    if !grant.traceparent.is_empty() {
-        return Ok(Received::Unasked { message: "Grant.traceparent", capability: "traceparent" });
-    }
     let token = grant.token.ok_or("Grant.token is missing")?;
     let lease_id = token.lease_id.as_ref().try_into().map_err(|_length| "Grant.token.lease_id has not 16 bytes")?;
     if token.run_id.is_empty() {
@@ -104,6 +101,8 @@ fn granted(grant: v1::Grant) -> Result<Received, String> {
         start_timeout: duration(grant.start_timeout, "Grant.start_timeout")?,
         run_timeout: duration(grant.run_timeout, "Grant.run_timeout")?,
         full: grant.full,
+        // One that is none is as good as none: so the standard has it.
+        traceparent: grant.traceparent.parse().ok(),
     }))
 }
 

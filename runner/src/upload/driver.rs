@@ -27,6 +27,7 @@ pub(super) async fn run(upload: &mut Upload) -> Result<Progressed, UploadError> 
             attempts.progressed();
         }
         attempts.failed(&broken).await?;
+        upload.target.progress.counts().reopened();
         if let Some(receipt) = upload.reopen(&mut attempts).await? {
             return Ok(Progressed::Committed(Box::new(receipt)));
         }
@@ -69,6 +70,7 @@ impl Upload {
         let mut heard = Instant::now();
         loop {
             self.admit()?;
+            self.target.progress.set_held(self.window.held());
             // Nothing more will join a batch when the source is done, or waits for room.
             let flush = self.report.is_some() || !self.pending.is_empty();
             let wants_to_send = self.window.has_batch(flush) || (self.is_done() && !eof_sent);
@@ -104,7 +106,10 @@ impl Upload {
                         heard = Instant::now();
                     }
                     let message = match self.window.next_batch() {
-                        Some(batch) => batch_message(&self.target, batch, self.stream.memos),
+                        Some(batch) => {
+                            self.target.progress.counts().sent(batch.records.iter().map(Record::wire_bytes).sum());
+                            batch_message(&self.target, batch, self.stream.memos)
+                        }
                         None => {
                             eof_sent = true;
                             eof_message(&self.target, &self.window, self.report.as_deref())
@@ -226,7 +231,9 @@ enum Heard {
 fn hear(window: &mut Window, target: &Target, message: Response) -> Result<Heard, UploadError> {
     match message {
         Response::Ack(ack) => {
+            let before = window.base();
             window.ack(ack.next_seq).map_err(|error| UploadError::Violation(error.to_string()))?;
+            target.progress.counts().acked(window.base() - before);
             target.progress.set_acked(window.base());
         }
         Response::BodyNeeded(needed) => {

@@ -46,7 +46,7 @@ impl Record {
         held_bytes(self.kind, &self.fqn, self.body.as_ref(), &self.memo)
     }
 
-    fn wire_bytes(&self) -> usize {
+    pub(super) fn wire_bytes(&self) -> usize {
         let body = self.body.as_ref().filter(|_| !self.is_unchanged).map_or(0, Bytes::len);
         RECORD_OVERHEAD + self.kind.len() + self.fqn.len() + self.memo.len() + body
     }
@@ -149,6 +149,11 @@ impl Window {
             after_position: Vec::new(),
             bodies: 0,
         }
+    }
+
+    /// Bytes of the records that are not durable.
+    pub(super) fn held(&self) -> usize {
+        self.held
     }
 
     /// The first record that is not durable.
