@@ -35,7 +35,8 @@ impl PlanePages {
     fn unreadable(&self) -> Option<String> {
         let read = self.shared.metrics.looks().read;
         let since = read.unwrap_or(self.began).elapsed();
-        (since >= UNREADABLE).then(|| format!("the store could not be read for {} s; the log says why", since.as_secs()))
+        (since >= UNREADABLE)
+            .then(|| format!("the store could not be read for {} s; the log says why", since.as_secs()))
     }
 }
 

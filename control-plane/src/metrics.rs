@@ -66,7 +66,8 @@ impl Metrics {
 
     /// A batch was answered: whether it was applied.
     pub(crate) fn batch(&self, batch: &Batch, applied: bool) {
-        let bytes: usize = batch.records.iter().filter_map(|record| record.content.as_ref()).map(|c| c.body.len()).sum();
+        let bytes: usize =
+            batch.records.iter().filter_map(|record| record.content.as_ref()).map(|c| c.body.len()).sum();
         self.with(|counts| {
             *counts.batches.entry(if applied { "applied" } else { "body_needed" }).or_default() += 1;
             if applied {

@@ -79,7 +79,8 @@ mod tests {
             assert!(pages.live().ok && pages.ready().ok && pages.startup().ok);
         }
         let text = serde_json::to_string(&pages.ready()).unwrap();
-        let session = r#""session":{"age_seconds":20,"problem":"connect to cp:1","reason":"network","state":"waiting"}"#;
+        let session =
+            r#""session":{"age_seconds":20,"problem":"connect to cp:1","reason":"network","state":"waiting"}"#;
         assert!(text.contains(session), "{text}");
     }
 

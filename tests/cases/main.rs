@@ -15,6 +15,7 @@ mod faults;
 mod fencing;
 mod judge;
 mod leaks;
+mod observability;
 mod options;
 mod policy;
 mod preflight;

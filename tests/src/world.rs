@@ -1,5 +1,6 @@
 //! Sandbox org, control plane and agents in this process, joined by real sockets and TLS.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use control_plane::identity::hash_token;
 use control_plane::store::{Run, SqliteStore, Store};
 use control_plane::{ControlPlane, Handle};
 use hybrid_runner::{Agent, AgentConfig, AgentEvent, ControlPlane as Endpoint, Identity, Pem};
+use hybrid_runner_observability::Roots;
 use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost};
 use hybrid_runner_secrets::{MemoryStore, SecretValue, Stores};
 use sandbox::{FaultPlan, Org, OrgConfig, Sandbox, SandboxHandle, ServerConfig};
@@ -42,6 +44,9 @@ pub struct World {
     pub plane: Handle,
     /// The control plane's port.
     pub port: u16,
+    /// Where the control plane answers probes and scrapes.
+    pub probes: SocketAddr,
+    roots: Roots,
     store: Arc<SqliteStore>,
     stop_plane: CancellationToken,
     plane_task: JoinSet<()>,
@@ -67,6 +72,8 @@ pub struct Setup {
     pub pipeline: Option<String>,
     /// Time to live and heartbeat of leases; the default ones when absent.
     pub lease: Option<(Duration, Duration)>,
+    /// Whoever makes the first spans of runs; nobody when absent.
+    pub roots: Roots,
 }
 
 impl World {
@@ -86,16 +93,18 @@ impl World {
         let authority = Authority::new();
         write_plane_files(dir.path(), &authority, setup.lease);
         write(dir.path(), "pipelines/crm.yaml", &setup.pipeline.unwrap_or_else(|| pipeline_yaml("")));
-        let (store, plane, port, stop_plane, plane_task) = start_plane(dir.path()).await;
-        Self { dir, authority, org, plane, port, store, stop_plane, plane_task }
+        let roots = setup.roots;
+        let (store, plane, (port, probes), stop_plane, plane_task) = start_plane(dir.path(), roots.clone()).await;
+        Self { dir, authority, org, plane, port, probes, roots, store, stop_plane, plane_task }
     }
 
     /// Stops the control plane at once, as a crash would, and starts it again on the same store. It gets another port.
     pub async fn restart_plane(&mut self) {
         self.plane_task.shutdown().await;
         self.store.close().await;
-        let (store, plane, port, stop, task) = start_plane(self.dir.path()).await;
+        let (store, plane, (port, probes), stop, task) = start_plane(self.dir.path(), self.roots.clone()).await;
         (self.store, self.plane, self.port, self.stop_plane, self.plane_task) = (store, plane, port, stop, task);
+        self.probes = probes;
     }
 
     /// What an agent of this name is configured with: its own certificate, the org's real credentials.
@@ -173,7 +182,12 @@ impl RunningAgent {
     /// Starts an agent.
     #[must_use]
     pub fn start(config: AgentConfig) -> Self {
-        let agent = Agent::new(config);
+        Self::start_with(Agent::new(config))
+    }
+
+    /// Starts an agent that was made already.
+    #[must_use]
+    pub fn start_with(agent: Agent) -> Self {
         let events = agent.events();
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
@@ -269,6 +283,7 @@ store: {{sqlite: control-plane.db}}
 pipelines: pipelines
 agents: agents.yaml
 lease: {{ttl: {}ms, heartbeat: {}ms}}
+health: {{listen: '127.0.0.1:0'}}
 ",
         ttl.as_millis(),
         heartbeat.as_millis()
@@ -276,17 +291,20 @@ lease: {{ttl: {}ms, heartbeat: {}ms}}
     write(dir, "control-plane.yaml", &config);
 }
 
-async fn start_plane(dir: &Path) -> (Arc<SqliteStore>, Handle, u16, CancellationToken, JoinSet<()>) {
+type Started = (Arc<SqliteStore>, Handle, (u16, SocketAddr), CancellationToken, JoinSet<()>);
+
+async fn start_plane(dir: &Path, roots: Roots) -> Started {
     let config = Config::load(&dir.join("control-plane.yaml")).unwrap();
     let store = Arc::new(SqliteStore::open(&config.store).await.unwrap());
     let plane = ControlPlane::new(config, Arc::clone(&store) as _, Arc::new(SystemClock::new()));
-    let bound = plane.bind().await.unwrap();
+    let bound = plane.with_roots(roots).bind().await.unwrap();
     let (handle, port) = (bound.handle(), bound.local_addr().port());
+    let probes = bound.health_addr().unwrap();
     let stop = CancellationToken::new();
     let mut task = JoinSet::new();
     let stopped = stop.clone();
     task.spawn(async move { bound.run(stopped).await.unwrap() });
-    (store, handle, port, stop, task)
+    (store, handle, (port, probes), stop, task)
 }
 
 /// Writes a file below a folder.

@@ -38,9 +38,10 @@ fn now(shared: &Shared, page: &mut Exposition) {
 
 /// What happened since the process began.
 fn so_far(counts: &Counts, now: Timestamp, page: &mut Exposition) {
-    let ended = counts.runs.iter().map(|((state, reason), runs)| {
-        ([("state", (*state).to_owned()), ("reason", reason.clone())], *runs)
-    });
+    let ended = counts
+        .runs
+        .iter()
+        .map(|((state, reason), runs)| ([("state", (*state).to_owned()), ("reason", reason.clone())], *runs));
     page.counter("runs", "Runs that ended, by state and reason", ended);
     let ages = counts.commits.iter().filter_map(|(pipeline, commit)| {
         let age = now.duration_since((*commit)?).as_secs_f64().max(0.0);

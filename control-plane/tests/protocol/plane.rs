@@ -140,6 +140,7 @@ async fn bind(folder: &Path, lease: LeaseConfig, clock: &ManualClock) -> (contro
         pipelines: folder.join("pipelines"),
         agents: folder.join("agents.yaml"),
         lease,
+        health: None,
     };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store).await.unwrap());
     let clock: Arc<dyn Clock> = Arc::new(clock.clone());

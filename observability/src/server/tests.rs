@@ -54,7 +54,10 @@ async fn get(address: SocketAddr, path: &str) -> String {
 async fn each_path_has_its_page_and_what_fails_says_why() {
     let (address, _tasks) = started(false).await;
     let live = get(address, "/health/live").await;
-    assert!(live.starts_with("HTTP/1.1 200 ") && live.ends_with(r#"{"ok":true,"reasons":[],"state":"open"}"#), "{live}");
+    assert!(
+        live.starts_with("HTTP/1.1 200 ") && live.ends_with(r#"{"ok":true,"reasons":[],"state":"open"}"#),
+        "{live}"
+    );
     let ready = get(address, "/health/ready?verbose").await;
     assert!(ready.starts_with("HTTP/1.1 503 ") && ready.ends_with(r#"{"ok":false,"reasons":["draining"]}"#), "{ready}");
     let startup = get(address, "/health/startup").await;

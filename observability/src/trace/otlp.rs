@@ -12,14 +12,14 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use opentelemetry::trace::{
-    SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState,
-    TracerProvider as _,
+    SpanContext, SpanId, SpanKind, Status, TraceContextExt as _, TraceFlags, TraceId, TraceState, TracerProvider as _,
 };
 use opentelemetry::{Context, InstrumentationScope, KeyValue};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::error::OTelSdkResult;
 use opentelemetry_sdk::trace::{
-    BatchSpanProcessor, Sampler, SamplingDecision, SdkTracerProvider, ShouldSample as _, Span as SdkSpan, SpanData, SpanProcessor,
+    BatchSpanProcessor, Sampler, SamplingDecision, SdkTracerProvider, ShouldSample as _, Span as SdkSpan, SpanData,
+    SpanProcessor,
 };
 use tokio::runtime::Runtime;
 use tracing::{Span, Subscriber};

@@ -16,9 +16,10 @@ impl Metrics {
         page.info("build", "The program", vec![("version", env!("CARGO_PKG_VERSION").to_owned())]);
         self.session(&mut page);
         self.runs(&mut page);
-        let reads = self.stores.counts().into_iter().map(|((store, outcome), reads)| {
-            ([("store", store.to_owned()), ("outcome", outcome.to_owned())], reads)
-        });
+        let reads =
+            self.stores.counts().into_iter().map(|((store, outcome), reads)| {
+                ([("store", store.to_owned()), ("outcome", outcome.to_owned())], reads)
+            });
         page.counter("secret_reads", "Secrets asked for, by kind of store and outcome", reads);
         let found = self.stores.redactor().hits();
         page.counter("redactions", "Values of secrets found in what was about to leave, and taken out", [([], found)]);
@@ -61,8 +62,7 @@ impl Metrics {
         page.counter("runs", "Runs that ended for this agent, by end and reason", ended);
         page.histogram("run_duration_seconds", "How long runs took at this agent", &self.durations);
         page.gauge("runs_active", "Runs under way", [([], whole(u64::try_from(active).unwrap_or(u64::MAX)))]);
-        let entities =
-            entities.into_iter().map(|(outcome, entities)| ([("outcome", outcome.to_owned())], entities));
+        let entities = entities.into_iter().map(|(outcome, entities)| ([("outcome", outcome.to_owned())], entities));
         page.counter("entities", "Entities of committed runs, by outcome", entities);
         for (name, help, count) in [
             ("source_requests", "Requests to the source, logins and repeated ones included", totals.requests),
@@ -79,7 +79,8 @@ impl Metrics {
         let unacked = [([], whole(unacked))];
         page.gauge("upload_unacked_bytes", "Bytes of records that wait to be acknowledged", unacked);
         let left = left.map(|left| ([], whole(left)));
-        let help = "Requests that the source still permits today: the least of the runs under way, else of the last one";
+        let help =
+            "Requests that the source still permits today: the least of the runs under way, else of the last one";
         page.gauge("source_requests_left", help, left);
     }
 }

@@ -55,7 +55,10 @@ impl Exporter {
             Err(error) => {
                 if !self.is_failing.swap(true, Relaxed) {
                     let error = (self.scrub)(error.to_string());
-                    warn!(error, "traces cannot be exported, spans are dropped; look at OTEL_EXPORTER_OTLP_ENDPOINT and at the collector");
+                    warn!(
+                        error,
+                        "traces cannot be exported, spans are dropped; look at OTEL_EXPORTER_OTLP_ENDPOINT and at the collector"
+                    );
                 }
             }
         }

@@ -1,5 +1,4 @@
-//! The `OTEL_*` variables that are read here; those of endpoint, headers, time-out, compression and queue are read by the
-//! libraries.
+//! The `OTEL_*` variables that are read here; those of headers, time-out and queue are read by the libraries.
 
 use opentelemetry_otlp::tonic_types::transport::{Certificate, ClientTlsConfig};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _, WithTonicConfig as _};
@@ -13,7 +12,8 @@ pub(super) struct Settings {
     transport: Transport,
     /// PEM of authorities that vouch for the collector, beside the system's.
     certificate: Option<Vec<u8>>,
-    is_tls: bool,
+    /// As it is connected to.
+    endpoint: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,11 +30,11 @@ impl Settings {
         };
         let protocol = of_traces("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "OTEL_EXPORTER_OTLP_PROTOCOL");
         let certificate = of_traces("OTEL_EXPORTER_OTLP_TRACES_CERTIFICATE", "OTEL_EXPORTER_OTLP_CERTIFICATE");
-        let endpoint = of_traces("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT");
+        let transport = transport(protocol.as_deref())?;
         Ok(Self {
-            is_tls: endpoint.is_some_and(|endpoint| endpoint.trim().starts_with("https")),
+            endpoint: endpoint(environment, transport),
             sampler: sampler(environment)?,
-            transport: transport(protocol.as_deref())?,
+            transport,
             certificate: certificate.map(std::fs::read).transpose().map_err(TracesError::Certificate)?,
         })
     }
@@ -43,17 +43,21 @@ impl Settings {
     pub(super) fn exporter(&self) -> Result<SpanExporter, TracesError> {
         let setup = |error: opentelemetry_otlp::ExporterBuildError| TracesError::Setup(Box::new(error));
         match self.transport {
-            Transport::Grpc if !self.is_tls => SpanExporter::builder().with_tonic().build().map_err(setup),
             Transport::Grpc => {
+                let builder = SpanExporter::builder().with_tonic().with_endpoint(&self.endpoint);
+                if !self.endpoint.starts_with("https://") {
+                    return builder.build().map_err(setup);
+                }
                 let tls = ClientTlsConfig::new().with_native_roots();
                 let tls = match &self.certificate {
                     Some(pem) => tls.ca_certificate(Certificate::from_pem(pem)),
                     None => tls,
                 };
-                SpanExporter::builder().with_tonic().with_tls_config(tls).build().map_err(setup)
+                builder.with_tls_config(tls).build().map_err(setup)
             }
             Transport::Http => {
-                let builder = SpanExporter::builder().with_http().with_protocol(Protocol::HttpBinary);
+                let builder = SpanExporter::builder().with_http().with_endpoint(&self.endpoint);
+                let builder = builder.with_protocol(Protocol::HttpBinary);
                 builder.with_http_client(self.client()?).build().map_err(setup)
             }
         }
@@ -67,6 +71,19 @@ impl Settings {
             builder = builder.tls_certs_merge(reqwest::Certificate::from_pem_bundle(pem).map_err(setup)?);
         }
         builder.build().map_err(setup)
+    }
+}
+
+/// The general endpoint is the root of all signals over HTTP, that of traces is the whole address.
+fn endpoint(environment: Environment<'_>, transport: Transport) -> String {
+    let set = |name: &str| environment(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty());
+    if let Some(endpoint) = set("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") {
+        return endpoint;
+    }
+    let endpoint = set("OTEL_EXPORTER_OTLP_ENDPOINT").unwrap_or_default();
+    match transport {
+        Transport::Grpc => endpoint,
+        Transport::Http => format!("{}/v1/traces", endpoint.trim_end_matches('/')),
     }
 }
 
@@ -134,6 +151,12 @@ mod tests {
     fn the_variables_of_traces_win_over_the_general_ones() {
         let set = [("OTEL_EXPORTER_OTLP_PROTOCOL", "http/protobuf"), ("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", "grpc")];
         assert_eq!(read(&set).unwrap().transport, Transport::Grpc);
-        assert_eq!(read(&[]).unwrap().transport, Transport::Http);
+        let set = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318/")];
+        let settings = read(&set).unwrap();
+        assert_eq!((settings.transport, settings.endpoint.as_str()), (Transport::Http, "http://c:4318/v1/traces"));
+        let set = [set[0], ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://t:1/x")];
+        assert_eq!(read(&set).unwrap().endpoint, "http://t:1/x");
+        let set = [("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4317"), ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc")];
+        assert_eq!(read(&set).unwrap().endpoint, "http://c:4317");
     }
 }
