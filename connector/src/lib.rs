@@ -82,13 +82,15 @@ impl Entity {
 
 /// Where a source is in this run: opaque to everyone else, at most [`Checkpoint::MAX`] bytes.
 ///
-/// Emitted with entities, it says: once these are durable, a new attempt may begin after them.
+/// Emitted with entities, it says: once these are durable, a new attempt may begin after them. An empty one says that none
+/// may.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Checkpoint(pub Bytes);
 
 impl Checkpoint {
-    /// The largest checkpoint, in bytes (docs/protocol.md).
-    pub const MAX: usize = 4 * 1024;
+    /// The largest checkpoint, in bytes: what docs/protocol.md leaves of a source position of 4 KiB, which begins with the
+    /// number of the record that it holds at.
+    pub const MAX: usize = 4 * 1024 - 8;
 }
 
 /// What the last committed run of this pipeline left, by FQN.
@@ -126,6 +128,9 @@ pub struct Extraction {
 #[async_trait]
 pub trait EntitySink: Send {
     /// Takes entities over, in order, and the checkpoint that holds once they are durable. Waits while the sink is full.
+    ///
+    /// What is emitted at once is at most a batch (1,000 entities and 1 MiB together) or one entity, so that it becomes
+    /// durable at once. A larger emission travels in parts, and no attempt can begin between them.
     ///
     /// # Errors
     /// [`SinkClosed`] when the run is over for whoever owns the sink; the source returns

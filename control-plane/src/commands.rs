@@ -12,14 +12,14 @@ mod runs;
 mod serve;
 mod test_connection;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::{Args, Parser, Subcommand};
 
 use crate::config::Config;
-use crate::store::{SqliteStore, Store};
+use crate::store::{SqliteStore, Store, StoreError};
 
 /// The reference control plane of Hybrid Runner.
 #[derive(Debug, Parser)]
@@ -123,5 +123,12 @@ async fn existing_store(config: &Config) -> Result<Arc<dyn Store>, Failure> {
         let path = config.store.display();
         return Err(refused(anyhow::anyhow!("there is no store at {path}; `control-plane serve` makes it")));
     }
-    Ok(Arc::new(SqliteStore::open_existing(&config.store).await.map_err(failed)?))
+    let store = SqliteStore::open_existing(&config.store).await;
+    Ok(Arc::new(store.map_err(|error| unopened(&config.store, error))?))
+}
+
+/// A store that cannot be opened: which, why, and what to do.
+fn unopened(path: &Path, error: StoreError) -> Failure {
+    let remedy = error.remedy();
+    failed(anyhow::Error::new(error).context(format!("{} cannot be opened ({remedy})", path.display())))
 }

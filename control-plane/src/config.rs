@@ -16,6 +16,8 @@
 //!   heartbeat: 15s
 //! health:
 //!   listen: 0.0.0.0:8081         # probes and metrics, over plain HTTP; nowhere when absent
+//! retry:
+//!   backoff: 30s                 # before the second attempt of a run; all other pauses scale with it
 //! ```
 //!
 //! Relative paths are relative to the file's folder. An unknown key is refused, naming the near one.
@@ -28,8 +30,10 @@ use hybrid_runner_openmetadata::strict::{FieldError, Object};
 use hybrid_runner_openmetadata::yaml::{self, SyntaxError};
 use serde_json::{Map, Value};
 
+use crate::store::{BACKOFF, MAX_BACKOFF};
+
 /// The scalar keys, for the environment.
-const SCALARS: [&[&str]; 11] = [
+const SCALARS: [&[&str]; 12] = [
     &["listen"],
     &["tls", "certificate"],
     &["tls", "key"],
@@ -41,6 +45,7 @@ const SCALARS: [&[&str]; 11] = [
     &["lease", "ttl"],
     &["lease", "heartbeat"],
     &["health", "listen"],
+    &["retry", "backoff"],
 ];
 
 /// The longest lease. Above it, a lost agent would hold its pipeline for too long to be noticed.
@@ -66,6 +71,8 @@ pub struct Config {
     pub lease: LeaseConfig,
     /// Where probes and scrapes are answered; nowhere when absent.
     pub health: Option<SocketAddr>,
+    /// Further attempts of runs.
+    pub retry: RetryConfig,
 }
 
 /// Certificates, as PEM files.
@@ -93,6 +100,19 @@ pub struct LeaseConfig {
 impl Default for LeaseConfig {
     fn default() -> Self {
         Self { ttl: Duration::from_secs(60), heartbeat: Duration::from_secs(15) }
+    }
+}
+
+/// How long runs wait for their next attempt.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryConfig {
+    /// The pause before the second attempt; the other pauses, and the time that a pipeline is held, are multiples of it.
+    pub backoff: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { backoff: BACKOFF }
     }
 }
 
@@ -185,10 +205,11 @@ impl Config {
         let pipelines = path(root.string("pipelines")?.unwrap_or_else(|| "pipelines".to_owned()));
         let agents = path(root.string("agents")?.unwrap_or_else(|| "agents.yaml".to_owned()));
         let lease = root.object("lease")?.map(LeaseConfig::read).transpose()?.unwrap_or_default();
+        let retry = root.object("retry")?.map(RetryConfig::read).transpose()?.unwrap_or_default();
         let health = root.object("health")?.map(health).transpose()?.flatten();
         root.finish()?;
         let tls = Tls { certificate, key, client_ca, client_ca_key };
-        Ok(Self { listen, tls, store: path(store), pipelines, agents, lease, health })
+        Ok(Self { listen, tls, store: path(store), pipelines, agents, lease, health, retry })
     }
 }
 
@@ -222,6 +243,17 @@ impl LeaseConfig {
         }
         lease.finish()?;
         Ok(Self { ttl, heartbeat })
+    }
+}
+
+impl RetryConfig {
+    fn read(mut retry: Object) -> Result<Self, FieldError> {
+        let backoff = duration(&mut retry, "backoff")?.unwrap_or(BACKOFF);
+        if backoff.is_zero() || backoff > MAX_BACKOFF {
+            return Err(retry.error("backoff", "is not above 0s and at most 50s"));
+        }
+        retry.finish()?;
+        Ok(Self { backoff })
     }
 }
 
@@ -310,6 +342,7 @@ mod tests {
         assert!(refusal("tls: {certificat: a, key: b}\n").contains("certificate"));
         assert!(refusal(&format!("{MINIMAL}lease: {{ttl: soon}}\n")).starts_with("lease.ttl: "));
         assert!(refusal(&format!("{MINIMAL}lease: {{ttl: 10s, heartbeat: 5s}}\n")).starts_with("lease.heartbeat: "));
+        assert!(refusal(&format!("{MINIMAL}retry: {{backoff: 1m}}\n")).starts_with("retry.backoff: "));
         assert!(refusal("{}").starts_with("tls: "));
         assert!(matches!(parse("tls: [", &[]), Err(ConfigError::Syntax { .. })));
     }

@@ -11,9 +11,9 @@
 //! | a new grant, or its counter changed | its time begins again |
 //! | unchanged for TTL + grace | [`Verdict::Expired`] |
 //! | granted and not opened within the start timeout | [`Verdict::NotStarted`] |
-//! | active for longer than the run timeout | [`Verdict::TooLong`] |
+//! | the attempt was active for longer than the run timeout, under all of its grants | [`Verdict::TooLong`] |
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::store::{Lease, Run, RunId, RunState};
@@ -26,7 +26,8 @@ pub const GRACE: Duration = Duration::from_secs(5);
 /// counts as lost.
 pub const START_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// How long a run may take; then it fails. The slowest org measured takes minutes.
+/// How long an attempt of a run may take, however many agents go on with it; then it fails. The slowest org measured takes
+/// minutes.
 pub const RUN_TIMEOUT: Duration = Duration::from_secs(4 * 3600);
 
 /// Why a lease is to be ended.
@@ -47,11 +48,21 @@ pub struct LeaseWatch {
     seen: BTreeMap<RunId, Seen>,
 }
 
+/// What is known of an open run.
 #[derive(Debug)]
 struct Seen {
+    attempt: u32,
+    /// Under earlier grants of the attempt.
+    spent: Duration,
+    grant: Option<Grant>,
+}
+
+#[derive(Debug)]
+struct Grant {
     lease: Lease,
     first: Duration,
     renewed: Duration,
+    last: Duration,
 }
 
 impl LeaseWatch {
@@ -63,24 +74,19 @@ impl LeaseWatch {
 
     /// Looks at the runs that are open now and says which leases are to be ended.
     pub fn observe(&mut self, now: Duration, runs: &[Run]) -> Vec<(RunId, Lease, Verdict)> {
-        let active: BTreeMap<RunId, (&Run, &Lease)> = runs
-            .iter()
-            .filter(|run| run.state.is_active())
-            .filter_map(|run| run.lease.as_ref().map(|lease| (run.run_id, (run, lease))))
-            .collect();
-        self.seen.retain(|run_id, _| active.contains_key(run_id));
+        let open: BTreeSet<RunId> = runs.iter().map(|run| run.run_id).collect();
+        self.seen.retain(|run_id, _| open.contains(run_id));
         let mut lost = Vec::new();
-        for (run_id, (run, lease)) in active {
-            let new = || Seen { lease: lease.clone(), first: now, renewed: now };
-            let seen = self.seen.entry(run_id).or_insert_with(new);
-            if seen.lease.lease_id != lease.lease_id {
+        for run in runs.iter().filter(|run| run.attempt > 0) {
+            let new = || Seen { attempt: run.attempt, spent: Duration::ZERO, grant: None };
+            let seen = self.seen.entry(run.run_id).or_insert_with(new);
+            if seen.attempt != run.attempt {
                 *seen = new();
-            } else if seen.lease.renewals != lease.renewals {
-                seen.lease = lease.clone();
-                seen.renewed = now;
             }
-            if let Some(verdict) = seen.verdict(now, self.ttl, run.state) {
-                lost.push((run_id, lease.clone(), verdict));
+            let lease = run.lease.as_ref().filter(|_| run.state.is_active());
+            seen.observe(now, lease);
+            if let (Some(verdict), Some(lease)) = (seen.verdict(now, self.ttl, run.state), lease) {
+                lost.push((run.run_id, lease.clone(), verdict));
             }
         }
         lost
@@ -88,13 +94,29 @@ impl LeaseWatch {
 }
 
 impl Seen {
+    fn observe(&mut self, now: Duration, lease: Option<&Lease>) {
+        let ended = self.grant.take_if(|grant| lease.is_none_or(|lease| lease.lease_id != grant.lease.lease_id));
+        if let Some(ended) = ended {
+            self.spent += ended.last.saturating_sub(ended.first);
+        }
+        let Some(lease) = lease else { return };
+        let new = || Grant { lease: lease.clone(), first: now, renewed: now, last: now };
+        let grant = self.grant.get_or_insert_with(new);
+        grant.last = now;
+        if grant.lease.renewals != lease.renewals {
+            grant.lease = lease.clone();
+            grant.renewed = now;
+        }
+    }
+
     fn verdict(&self, now: Duration, ttl: Duration, state: RunState) -> Option<Verdict> {
+        let grant = self.grant.as_ref()?;
         let since = |moment: Duration| now.saturating_sub(moment);
-        if since(self.renewed) > ttl + GRACE.min(ttl) {
+        if since(grant.renewed) > ttl + GRACE.min(ttl) {
             Some(Verdict::Expired)
-        } else if state == RunState::Granted && since(self.first) > START_TIMEOUT {
+        } else if state == RunState::Granted && since(grant.first) > START_TIMEOUT {
             Some(Verdict::NotStarted)
-        } else if since(self.first) > RUN_TIMEOUT {
+        } else if self.spent + since(grant.first) > RUN_TIMEOUT {
             Some(Verdict::TooLong)
         } else {
             None
@@ -112,23 +134,8 @@ mod tests {
     const TTL: Duration = Duration::from_secs(60);
 
     fn run(run_id: RunId, renewals: u64, state: RunState) -> Run {
-        Run {
-            run_id,
-            pipeline: "p".to_owned(),
-            state,
-            attempt: 1,
-            full: false,
-            definition_version: 1,
-            queued_at: jiff::Timestamp::UNIX_EPOCH,
-            started_at: None,
-            ended_at: None,
-            agent: Some("a".to_owned()),
-            reason: None,
-            detail: None,
-            complete: false,
-            figures: None,
-            lease: Some(Lease { fence: 1, lease_id: LeaseId([1; 16]), renewals }),
-        }
+        let lease = Some(Lease { fence: 1, lease_id: LeaseId([1; 16]), renewals });
+        Run { run_id, state, attempt: 1, lease, ..Run::queued("p", false, false, jiff::Timestamp::UNIX_EPOCH) }
     }
 
     proptest! {
@@ -171,5 +178,29 @@ mod tests {
         }
         let lost = watch.observe(Duration::from_secs(301), &[run(run_id, 16, RunState::Granted)]);
         assert_eq!(lost.first().map(|(_, _, verdict)| *verdict), Some(Verdict::NotStarted));
+    }
+
+    #[test]
+    fn an_attempt_ends_after_its_time_however_many_agents_went_on_with_it() {
+        let (run_id, hour) = (RunId::new(), Duration::from_secs(3_600));
+        let mut watch = LeaseWatch::new(hour);
+        let under = |grant: u8, attempt: u32| {
+            let lease = Some(Lease { fence: u64::from(grant), lease_id: LeaseId([grant; 16]), renewals: 0 });
+            Run { attempt, lease, ..run(run_id, 0, RunState::Running) }
+        };
+        let queued = |attempt: u32| Run { state: RunState::Queued, ..under(9, attempt) };
+        let mut now = Duration::ZERO;
+        let mut step = |run: Run| {
+            let verdict = watch.observe(now, &[run]).first().map(|(_, _, verdict)| *verdict);
+            now += hour / 2;
+            verdict
+        };
+        // Half an hour under each grant, and as long in the queue between, which does not count.
+        for grant in 1..=8 {
+            assert_eq!([step(under(grant, 1)), step(under(grant, 1)), step(queued(1))], [None; 3], "{grant}");
+        }
+        assert_eq!([step(under(9, 1)), step(under(9, 1))], [None, Some(Verdict::TooLong)]);
+        // The next attempt has its time again.
+        assert_eq!([step(queued(2)), step(under(10, 2)), step(under(10, 2))], [None; 3]);
     }
 }

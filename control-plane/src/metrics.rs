@@ -46,6 +46,7 @@ struct Counts {
     records: u64,
     bytes: u64,
     looks: Looks,
+    store_errors: u64,
 }
 
 /// How the store was found.
@@ -55,8 +56,6 @@ pub(crate) struct Looks {
     pub(crate) tried: Option<Instant>,
     /// When it could be read last.
     pub(crate) read: Option<Instant>,
-    /// How often it failed.
-    failures: u64,
 }
 
 impl Metrics {
@@ -100,11 +99,15 @@ impl Metrics {
         let now = Instant::now();
         self.with(|counts| {
             counts.looks.tried = Some(now);
-            match looked {
-                Ok(()) => counts.looks.read = Some(now),
-                Err(_) => counts.looks.failures += 1,
+            if looked.is_ok() {
+                counts.looks.read = Some(now);
             }
         });
+    }
+
+    /// The store could not do what it was asked for.
+    pub(crate) fn store_failed(&self) {
+        self.with(|counts| counts.store_errors += 1);
     }
 
     /// How the store was found.

@@ -22,7 +22,7 @@ use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use self::incoming::Incoming;
 use crate::shared::Shared;
-use crate::status::{Problem, internal};
+use crate::status::Problem;
 use crate::store::{Applied, Batch, Deletions, Eof, Figures, Listed, Refusal, Run, Token, WriteError, Writer, refusal};
 use crate::stream::Responses;
 
@@ -49,15 +49,6 @@ enum End {
 impl From<Problem> for End {
     fn from(problem: Problem) -> Self {
         Self::Problem(problem)
-    }
-}
-
-impl From<WriteError> for End {
-    fn from(error: WriteError) -> Self {
-        match error {
-            WriteError::Refused(refusal) => refusal.into(),
-            WriteError::Store(error) => Self::Problem(internal(&error)),
-        }
     }
 }
 
@@ -108,6 +99,14 @@ impl Push {
         self.responses.send(PushResponse { message: Some(message) }).await;
     }
 
+    /// What a write that was not applied makes of the push.
+    fn end(&self, error: WriteError) -> End {
+        match error {
+            WriteError::Refused(refusal) => refusal.into(),
+            WriteError::Store(error) => End::Problem(self.shared.failed(&error)),
+        }
+    }
+
     async fn serve(&self, requests: &mut Streaming<PushRequest>) -> Result<(), End> {
         let first = tokio::time::timeout(OPEN_TIMEOUT, requests.message()).await;
         let first = first.map_err(|elapsed| Problem::violation(format!("no Open came in time ({elapsed})")))?;
@@ -153,7 +152,7 @@ impl Push {
         if token.run_id == stream.run_id {
             return Ok(writer);
         }
-        let run = self.shared.store.run(token.run_id).await.map_err(|error| internal(&error))?;
+        let run = self.shared.store.run(token.run_id).await.map_err(|error| self.shared.failed(&error))?;
         Err(match refusal(run.as_ref(), &writer) {
             Some(refusal) => refusal.into(),
             None => Problem::violation("the message is of another run than the stream's Open").into(),
@@ -179,7 +178,7 @@ impl Push {
             }
             let held = runs.borrow_and_update().iter().any(|run| run.token() == Some(token) && run.state.is_active());
             if !held {
-                let run = self.shared.store.run(token.run_id).await.map_err(|error| internal(&error))?;
+                let run = self.shared.store.run(token.run_id).await.map_err(|error| self.shared.failed(&error))?;
                 let writer = Writer { agent: self.agent.clone(), token };
                 if let Some(refusal) = refusal(run.as_ref(), &writer) {
                     return Err(refusal.into());
@@ -189,7 +188,7 @@ impl Push {
     }
 
     async fn open(&self, writer: &Writer) -> Result<(u64, Listed), End> {
-        let opened = self.shared.store.open(writer).await?;
+        let opened = self.shared.store.open(writer).await.map_err(|error| self.end(error))?;
         self.shared.changed();
         info!(pipeline = opened.pipeline, run_id = %writer.token.run_id, next_seq = opened.next_seq, "push opened");
         self.send(push_response::Message::Opened(v1::Opened {
@@ -212,7 +211,7 @@ impl Push {
         let mut after: Option<String> = None;
         loop {
             let page = self.shared.store.baseline(pipeline, after.as_deref(), PAGE_ENTRIES).await;
-            let page = page.map_err(|error| internal(&error))?;
+            let page = page.map_err(|error| self.shared.failed(&error))?;
             let last = page.len() < usize::try_from(PAGE_ENTRIES).unwrap_or(usize::MAX);
             after = page.last().map(|entry| entry.fqn.clone());
             let mut entries: Vec<v1::BaselineEntry> = Vec::new();
@@ -242,7 +241,8 @@ impl Push {
     /// Applies a batch and answers. Returns whether it was applied.
     async fn apply(&self, writer: &Writer, batch: &Batch, next_seq: &mut u64) -> Result<bool, End> {
         let span = info_span!(target: "otel", "batch", records = batch.records.len());
-        let message = match self.shared.store.apply(writer, batch).instrument(span).await? {
+        let applied = self.shared.store.apply(writer, batch).instrument(span).await;
+        let message = match applied.map_err(|error| self.end(error))? {
             Applied::Durable { next_seq: durable } => {
                 debug!(records = batch.records.len(), next_seq = durable, "batch durable");
                 *next_seq = durable;
@@ -257,8 +257,9 @@ impl Push {
     }
 
     async fn commit(&self, writer: &Writer, eof: &Eof) -> Result<(), End> {
-        let commit = self.shared.store.commit(writer, eof, self.shared.clock.now());
-        let figures = commit.instrument(info_span!(target: "otel", "commit", count = eof.count)).await?;
+        let span = info_span!(target: "otel", "commit", count = eof.count);
+        let figures = self.shared.store.commit(writer, eof, self.shared.clock.now()).instrument(span).await;
+        let figures = figures.map_err(|error| self.end(error))?;
         self.shared.changed();
         info!(
             run_id = %writer.token.run_id, complete = eof.complete, entities = figures.entities,

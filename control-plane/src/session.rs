@@ -5,6 +5,7 @@
 //! `Hello` comes first, nothing but `Welcome` is answered to it; a run is granted only under the definition version
 //! that this agent accepted. When the session ends no lease ends with it.
 
+mod allowance;
 mod incoming;
 mod machine;
 
@@ -23,7 +24,7 @@ use self::machine::{Effect, Input, Machine};
 use crate::lease::{RUN_TIMEOUT, START_TIMEOUT};
 use crate::otel;
 use crate::shared::{SessionGuard, SessionInfo, Shared};
-use crate::status::{Problem, internal};
+use crate::status::Problem;
 use crate::store::{
     ConnectionTest, Ending, Event, Granted, Listed, Run, RunState, StoreError, TestAnswer, TestId, TestStatus,
     TestStep, Token, UnreadableSecret, Verdict, Writer,
@@ -32,7 +33,8 @@ use crate::stream::Responses;
 use crate::wire;
 
 /// What this control plane can do beyond the base.
-const CAPABILITIES: [&str; 6] = ["zstd", MEMOS, "test_connection", "secret_preflight", "diagnostic", TRACEPARENT];
+const CAPABILITIES: [&str; 8] =
+    ["zstd", MEMOS, RESUME, "drain", "test_connection", "secret_preflight", "diagnostic", TRACEPARENT];
 
 /// A grant names the trace of its run when both sides list it.
 const TRACEPARENT: &str = "traceparent";
@@ -40,14 +42,14 @@ const TRACEPARENT: &str = "traceparent";
 /// Records and the baseline carry memos when both sides list it.
 const MEMOS: &str = "memos";
 
+/// A grant names where the run goes on, when both sides list it.
+const RESUME: &str = "resume";
+
 /// How long the first message may take.
 const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest message of a session.
 const MAX_MESSAGE: usize = 256 * 1024;
-
-/// How often a run may be handed back before it fails: agents that all lack a slot should not pass it around for ever.
-const MAX_GRANTS: u32 = 20;
 
 /// Drives a session until the agent leaves, breaks the protocol or falls silent, or the control plane stops.
 pub(crate) async fn run(
@@ -58,6 +60,7 @@ pub(crate) async fn run(
 ) -> Result<(), Problem> {
     let mut definitions = shared.definitions.subscribe();
     let mut runs = shared.open_runs.subscribe();
+    let mut ready = shared.ready_runs.subscribe();
     let mut tests = shared.tests.subscribe();
     let drain = shared.drain.clone();
     let mut machine = Machine::new(Instant::now(), shared.lease.heartbeat);
@@ -78,6 +81,7 @@ pub(crate) async fn run(
                 Input::Definitions(definitions.borrow_and_update().clone())
             }
             _ = runs.changed(), if machine.is_open() => Input::Runs(runs.borrow_and_update().clone()),
+            _ = ready.changed(), if machine.is_open() => Input::Ready(ready.borrow_and_update().clone()),
             _ = tests.changed(), if machine.is_open() => Input::Tests(tests.borrow_and_update().clone()),
             () = tokio::time::sleep_until(machine.deadline()) => Input::Tick,
         };
@@ -90,6 +94,7 @@ pub(crate) async fn run(
         if std::mem::take(&mut driver.welcomed) {
             definitions.mark_changed();
             runs.mark_changed();
+            ready.mark_changed();
             tests.mark_changed();
         }
     }
@@ -145,6 +150,10 @@ impl Driver {
                 self.send(session_response::Message::DefinitionsSent(v1::DefinitionsSent {})).await;
                 Ok(None)
             }
+            Effect::NoteDraining(deadline) => {
+                info!(?deadline, "the agent leaves; it is granted nothing any more");
+                Ok(None)
+            }
             Effect::SaveVerdict(status) => self.save_verdict(status).await,
             Effect::Grant { run_id, definition_version } => {
                 let now = self.shared.clock.now();
@@ -167,7 +176,7 @@ impl Driver {
             Effect::SaveAnswer { id, steps } => self.save_answer(id, steps).await,
             Effect::LookInto(token) => self.look_into(token).await,
         };
-        performed.map_err(|error| internal(&error))
+        performed.map_err(|error| self.shared.failed(&error))
     }
 
     async fn send(&self, message: session_response::Message) {
@@ -176,8 +185,9 @@ impl Driver {
 
     async fn welcome(&mut self, hello: incoming::Hello) -> Result<Option<Input>, StoreError> {
         let resumed = self.shared.store.renew(&self.agent, &hello.held).await?;
-        self.listed = Listed { memos: hello.capabilities.iter().any(|listed| listed == MEMOS) };
-        self.takes_traceparent = hello.capabilities.iter().any(|listed| listed == TRACEPARENT);
+        let lists = |capability: &str| hello.capabilities.iter().any(|listed| listed == capability);
+        self.listed = Listed { memos: lists(MEMOS), resume: lists(RESUME) };
+        self.takes_traceparent = lists(TRACEPARENT);
         let resumed_runs = resumed.len();
         info!(version = hello.agent_version, sources = ?hello.sources, resumed_runs, hello.is_diagnostic, "agent connected");
         self.send(session_response::Message::Welcome(v1::Welcome {
@@ -226,7 +236,10 @@ impl Driver {
     }
 
     async fn send_grant(&self, granted: &Granted, span: &Span) {
-        info!(pipeline = granted.pipeline, run_id = %granted.token.run_id, attempt = granted.attempt, "run granted");
+        let next_seq = granted.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.next_seq);
+        info!(
+            pipeline = granted.pipeline, run_id = %granted.token.run_id, attempt = granted.attempt, next_seq, "run granted"
+        );
         self.shared.changed();
         self.send(session_response::Message::Grant(v1::Grant {
             token: Some(wire::token_to_wire(&granted.token)),
@@ -236,7 +249,11 @@ impl Driver {
             start_timeout: Some(wire::duration(START_TIMEOUT)),
             run_timeout: Some(wire::duration(RUN_TIMEOUT)),
             full: granted.full,
-            checkpoint: None,
+            checkpoint: granted.checkpoint.as_ref().map(|checkpoint| v1::Checkpoint {
+                source_position: checkpoint.source_position.clone(),
+                next_seq: checkpoint.next_seq,
+                digest: checkpoint.digest.to_vec().into(),
+            }),
             traceparent: if self.takes_traceparent { otel::traceparent(span) } else { String::new() },
         }))
         .await;
@@ -266,9 +283,9 @@ impl Driver {
         if let Some(token) = release.token {
             let writer = Writer { agent: self.agent.clone(), token };
             let ending = match release.outcome {
-                v1::Outcome::Unspecified | v1::Outcome::Failed => Ending::Failed,
+                v1::Outcome::Unspecified | v1::Outcome::Failed => Ending::Failed(self.shared.pace()),
                 v1::Outcome::Cancelled => Ending::Cancelled,
-                v1::Outcome::HandedBack => Ending::Again { max_attempts: MAX_GRANTS },
+                v1::Outcome::HandedBack => Ending::HandedBack(self.shared.pace()),
             };
             let (store, now) = (&self.shared.store, self.shared.clock.now());
             if store.release(&writer, ending, release.reason, &release.detail, now).await? {

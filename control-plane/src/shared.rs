@@ -1,18 +1,23 @@
 //! What the parts of one control plane share.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use hybrid_runner_observability::Roots;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
-use tracing::info;
+use tracing::{error, info};
 
 use crate::clock::Clock;
-use crate::config::LeaseConfig;
+use crate::config::{LeaseConfig, RetryConfig};
 use crate::identity::Agents;
 use crate::metrics::Metrics;
-use crate::store::{ConnectionTest, Definition, Run, RunId, Store, TestId};
+use crate::status::Problem;
+use crate::store::{ConnectionTest, Definition, Pace, Run, RunId, Store, StoreError, TestId};
+
+/// A failing store is logged so often.
+const LOG_AGAIN: Duration = Duration::from_secs(10);
 
 /// How far a run is, as its agent said in its last heartbeat. Not kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -54,10 +59,13 @@ pub(crate) struct Shared {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) lease: LeaseConfig,
+    retry: RetryConfig,
     pub(crate) agents: watch::Sender<Arc<Agents>>,
     pub(crate) definitions: watch::Sender<Arc<Vec<Definition>>>,
     /// Runs that are not final, oldest first.
     pub(crate) open_runs: watch::Sender<Arc<Vec<Run>>>,
+    /// Those of them that may be granted now.
+    pub(crate) ready_runs: watch::Sender<Arc<BTreeSet<RunId>>>,
     /// Connection tests that are not answered, oldest first.
     pub(crate) tests: watch::Sender<Arc<Vec<ConnectionTest>>>,
     /// Grows with every change that somebody may wait for.
@@ -75,17 +83,21 @@ struct Live {
     /// Tests that were sent, by the session that shall answer.
     tests: BTreeMap<TestId, u64>,
     next_session: u64,
+    /// When a failure of the store was logged last.
+    failure_logged: Option<Duration>,
 }
 
 impl Shared {
-    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, lease: LeaseConfig) -> Self {
+    pub(crate) fn new(store: Arc<dyn Store>, clock: Arc<dyn Clock>, lease: LeaseConfig, retry: RetryConfig) -> Self {
         Self {
             store,
             clock,
             lease,
+            retry,
             agents: watch::Sender::default(),
             definitions: watch::Sender::default(),
             open_runs: watch::Sender::default(),
+            ready_runs: watch::Sender::default(),
             tests: watch::Sender::default(),
             changes: watch::Sender::default(),
             drain: CancellationToken::new(),
@@ -102,6 +114,30 @@ impl Shared {
     /// Tells everybody who waits that something changed.
     pub(crate) fn changed(&self) {
         self.changes.send_modify(|generation| *generation += 1);
+    }
+
+    /// The pauses of a run that ends now.
+    pub(crate) fn pace(&self) -> Pace {
+        Pace::random(self.retry.backoff)
+    }
+
+    /// What a peer is told whose request the store could not serve. What is wrong is logged, with the place and what to
+    /// do, once in [`LOG_AGAIN`]: a full disk refuses every heartbeat.
+    pub(crate) fn failed(&self, failure: &StoreError) -> Problem {
+        self.metrics.store_failed();
+        let now = self.clock.elapsed();
+        let log = self.with_live(|live| {
+            let log = live.failure_logged.is_none_or(|logged| now.saturating_sub(logged) >= LOG_AGAIN);
+            if log {
+                live.failure_logged = Some(now);
+            }
+            log
+        });
+        if log {
+            let cause = std::error::Error::source(failure).map(ToString::to_string).unwrap_or_default();
+            error!(error = %failure, cause, store = self.store.place(), "the store failed: {}", failure.remedy());
+        }
+        failure.into()
     }
 
     pub(crate) fn set_progress(&self, run_id: RunId, progress: Progress) {

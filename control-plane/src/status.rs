@@ -7,7 +7,6 @@ use hybrid_runner_proto::v1::Reason;
 use hybrid_runner_proto::{ERROR_DOMAIN, reason_name};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
-use tracing::error;
 
 use crate::identity::IdentityError;
 use crate::store::{Refusal, StoreError};
@@ -15,16 +14,21 @@ use crate::store::{Refusal, StoreError};
 /// How long an agent waits before it comes back when the fault is ours.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
+/// The same when the store cannot be written: somebody has to make room first.
+const RETRY_UNWRITABLE_AFTER: Duration = Duration::from_secs(5);
+
 /// Why a stream ends: a reason of the catalogue and a sentence.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Problem {
     pub(crate) reason: Reason,
     pub(crate) detail: String,
+    /// The pause that the peer is asked for, if it may come again.
+    retry_after: Duration,
 }
 
 impl Problem {
     pub(crate) fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into() }
+        Self { reason, detail: detail.into(), retry_after: RETRY_AFTER }
     }
 
     pub(crate) fn violation(detail: impl Into<String>) -> Self {
@@ -53,7 +57,7 @@ impl From<Problem> for Status {
         };
         let mut details = ErrorDetails::with_error_info(reason_name(problem.reason), ERROR_DOMAIN, HashMap::new());
         if code == Code::Unavailable {
-            details.set_retry_info(Some(RETRY_AFTER));
+            details.set_retry_info(Some(problem.retry_after));
         }
         Self::with_error_details(code, problem.detail, details)
     }
@@ -82,9 +86,22 @@ impl From<Refusal> for Problem {
     }
 }
 
-/// The store failed: it is logged here, and the peer learns no more than that.
-pub(crate) fn internal(failure: &StoreError) -> Problem {
-    let cause = std::error::Error::source(failure).map(ToString::to_string).unwrap_or_default();
-    error!(error = %failure, cause, "a request could not be served");
-    Problem::new(Reason::Internal, "the control plane cannot reach its store; its log says more")
+impl From<&StoreError> for Problem {
+    /// The peer learns no more of the store than whether it can be written.
+    fn from(failure: &StoreError) -> Self {
+        let (detail, retry_after) = match failure {
+            StoreError::Full { .. } => {
+                ("the control plane's store is full; its log says where and what to do", RETRY_UNWRITABLE_AFTER)
+            }
+            StoreError::Unusable { .. } => (
+                "the control plane's store cannot be read or written; its log says where and what to do",
+                RETRY_UNWRITABLE_AFTER,
+            ),
+            StoreError::Database { .. }
+            | StoreError::Corrupt { .. }
+            | StoreError::Schema { .. }
+            | StoreError::Closed => ("the control plane cannot reach its store; its log says more", RETRY_AFTER),
+        };
+        Self { retry_after, ..Self::new(Reason::Internal, detail) }
+    }
 }

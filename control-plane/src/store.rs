@@ -6,17 +6,21 @@
 //! (`tests/store_contract.rs`) holds every store to the same behaviour.
 //!
 //! Invariants:
-//! - At most one run of a pipeline is active, and its fence is greater than that of every grant of the pipeline before.
+//! - At most one run of a pipeline is begun and not ended, and the fence of each of its grants is greater than that of every
+//!   grant of the pipeline before.
 //! - Records, source position, next seq and digest of a batch become durable together, under the current grant only.
 //! - What is staged becomes current at the commit, all of it, or never. Bodies are not copied: an entity points to its
 //!   record, and an unchanged entity keeps its old pointer.
 
 mod connection_tests;
 mod content;
+mod ending;
 mod memory;
 mod rules;
 mod sqlite;
 mod types;
+
+use std::collections::BTreeSet;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
@@ -28,11 +32,12 @@ pub use content::{
     Applied, BaselineEntry, Batch, Content, EntityBody, EntityRow, Eof, Event, Failure, Opened, PendingDeletions,
     Record,
 };
+pub use ending::{BACKOFF, Checkpoint, Ending, Hold, LONGEST_PAUSE, MAX_BACKOFF, Pace, is_over};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use types::{
-    Definition, Deletions, Ending, Fault, Figures, Granted, Lease, LeaseId, Listed, NewDefinition, Run, RunId,
-    RunState, ScheduleText, Summary, Token, UnreadableSecret, Verdict, Writer,
+    Definition, Deletions, Fault, Figures, Granted, Lease, LeaseId, Listed, NewDefinition, Run, RunId, RunState,
+    ScheduleText, Summary, Token, UnreadableSecret, Verdict, Writer,
 };
 
 /// Events kept of one run; more are dropped (they are best effort on the wire as well).
@@ -44,6 +49,9 @@ pub const MAX_FINAL_RUNS: u32 = 500;
 /// The durable state of a control plane.
 #[async_trait]
 pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
+    /// Where it is, for whoever reads the log.
+    fn place(&self) -> String;
+
     /// Makes the stored pipelines those of the folder. A pipeline whose file is among the faults stays as it was; any
     /// other that is absent is removed. A changed workflow gets the next version. Runs of what was removed or disabled
     /// are cancelled, queued ones too, and their leases end.
@@ -81,14 +89,15 @@ pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
     /// [`StoreError`]
     async fn verdicts(&self) -> Result<Vec<Verdict>, StoreError>;
 
-    /// Asks for a run. While one of the pipeline is queued, that one is returned (and becomes full if this is).
+    /// Asks for a run by hand, which ends a hold of the pipeline. While one of the pipeline is queued, that one is returned:
+    /// it becomes full if this is, and does not wait any longer.
     ///
     /// # Errors
     /// [`EnqueueError`]
     async fn enqueue(&self, pipeline: &str, full: bool, now: Timestamp) -> Result<RunId, EnqueueError>;
 
     /// Asks for a run because the schedule says so, and remembers that it did. `None` when the pipeline is gone or
-    /// disabled, or another process handled a tick since `seen`.
+    /// disabled, or another process handled a tick since `seen`. A queued run is joined.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -98,6 +107,12 @@ pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
         seen: Timestamp,
         now: Timestamp,
     ) -> Result<Option<RunId>, StoreError>;
+
+    /// Pipelines that are held, or were, by name: [`Hold::is_in_force`].
+    ///
+    /// # Errors
+    /// [`StoreError`]
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError>;
 
     /// The runs of a pipeline, or all, newest first, at most `limit`.
     ///
@@ -117,9 +132,10 @@ pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
     /// [`StoreError`]
     async fn run(&self, run_id: RunId) -> Result<Option<Run>, StoreError>;
 
-    /// Grants a queued run: the pipeline's next fence, a random lease id. `None` when the run is not queued any more,
-    /// another run of its pipeline is active, or the definition is not this version any more or may not run. What the
-    /// agent listed is kept for the pushes of this grant.
+    /// Grants a queued run: the pipeline's next fence, a random lease id, and where to go on if the agent can, the version
+    /// is that of the grant before and the run did not become full since; else what was staged is dropped. `None` when the run is
+    /// not queued any more or waits, another run of its pipeline was begun, the pipeline is held, or the definition is not
+    /// this version any more or may not run. What the agent listed is kept for the pushes of this grant.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -138,8 +154,8 @@ pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
     /// [`StoreError`]
     async fn renew(&self, agent: &str, tokens: &[Token]) -> Result<Vec<RunId>, StoreError>;
 
-    /// Ends a lease without a commit and drops what was staged, if the token is current; what it was renewed to does not
-    /// matter. Returns whether it was.
+    /// Ends a lease without a commit, if the token is current; what it was renewed to does not matter. Returns whether it
+    /// was. The table of `store/rules/runs.rs` says how the run goes on.
     ///
     /// # Errors
     /// [`StoreError`]
@@ -173,7 +189,7 @@ pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
         now: Timestamp,
     ) -> Result<bool, StoreError>;
 
-    /// Begins a push, or goes on with it. The first one of a grant drops what an earlier grant of the run staged.
+    /// Begins a push, or goes on with it.
     /// After the commit it answers the same writer with the committed end.
     ///
     /// # Errors
@@ -266,6 +282,24 @@ pub enum StoreError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// There is no room for it. Nothing of it was written; it can be done once there is room again.
+    #[error("the store is full: {action}")]
+    Full {
+        /// What was tried.
+        action: &'static str,
+        /// What the database says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The file cannot be read or written. Nothing of it was written.
+    #[error("the store's file cannot be read or written: {action}")]
+    Unusable {
+        /// What was tried.
+        action: &'static str,
+        /// What the database says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// A stored value is not one that this version writes.
     #[error("{what} in the store is not readable by this version")]
     Corrupt {
@@ -283,6 +317,26 @@ pub enum StoreError {
     /// The store was closed, or its process died.
     #[error("the store is closed")]
     Closed,
+}
+
+impl StoreError {
+    /// What an operator does about it.
+    #[must_use]
+    pub const fn remedy(&self) -> &'static str {
+        match self {
+            Self::Full { .. } => {
+                "make room on its file system or enlarge it; nothing that was acknowledged is lost, and work goes on by itself"
+            }
+            Self::Unusable { .. } => {
+                "check its disk, its mount and the permissions of its folder; work goes on by itself once it can be written"
+            }
+            Self::Database { .. } => "it is tried again; if this goes on, check its disk and what else has it open",
+            Self::Corrupt { .. } | Self::Schema { .. } => {
+                "use the version of the control plane that wrote it, or a newer one"
+            }
+            Self::Closed => "the control plane stops",
+        }
+    }
 }
 
 /// A run cannot be queued.
@@ -314,6 +368,13 @@ pub enum WriteError {
     /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
+}
+
+/// Which of the open runs may be granted now. [`Store::grant`] decides the same in its transaction.
+#[must_use]
+pub fn ready_runs(open: &[Run], holds: &[Hold], now: Timestamp) -> BTreeSet<RunId> {
+    let hold = |run: &Run| holds.iter().find(|hold| hold.pipeline == run.pipeline);
+    open.iter().filter(|run| rules::may_be_granted(run, open, hold(run), now)).map(|run| run.run_id).collect()
 }
 
 /// Why a writer does not hold this run's lease; `None` when it does, or when it held it until its commit.

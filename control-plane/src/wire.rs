@@ -33,6 +33,11 @@ pub(crate) fn duration(duration: std::time::Duration) -> prost_types::Duration {
     }
 }
 
+/// A duration as sent; nothing and negative ones are zero.
+pub(crate) fn duration_of(sent: Option<prost_types::Duration>) -> std::time::Duration {
+    sent.and_then(|sent| sent.try_into().ok()).unwrap_or_default()
+}
+
 /// 32 bytes.
 pub(crate) fn hash(bytes: &[u8], what: &str) -> Result<Hash, Problem> {
     exact(bytes, what)

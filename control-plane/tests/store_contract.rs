@@ -15,15 +15,20 @@ use std::task::{Context, Poll, Waker};
 use bytes::Bytes;
 use control_plane::digest;
 use control_plane::store::{
-    Applied, Batch, Content, Deletions, Ending, EnqueueError, Eof, Event, Failure, Fault, Granted, LeaseId, Listed,
-    MAX_EVENTS, MemoryStore, NewDefinition, Record, Refusal, Run, RunId, RunState, ScheduleText, SqliteStore, Store,
-    Summary, Token, UnreadableSecret, Verdict, WriteError, Writer,
+    Applied, BACKOFF, Batch, Content, Deletions, Ending, EnqueueError, Eof, Event, Failure, Fault, Granted, LeaseId,
+    Listed, MAX_EVENTS, MemoryStore, NewDefinition, Pace, Record, Refusal, Run, RunId, RunState, ScheduleText,
+    SqliteStore, Store, Summary, Token, UnreadableSecret, Verdict, WriteError, Writer, ready_runs,
 };
 use jiff::Timestamp;
 
 const AGENT: &str = "agent";
 const PIPELINE: &str = "crm";
-const LISTED: Listed = Listed { memos: true };
+const LISTED: Listed = Listed { memos: true, resume: true };
+
+/// Pauses as they are by default, without their jitter.
+const PACE: Pace = Pace::exact(BACKOFF);
+const FAILED: Ending = Ending::Failed(PACE);
+const HANDED_BACK: Ending = Ending::HandedBack(PACE);
 const AGENT_LOST: &str = "AGENT_LOST";
 
 /// A store that can lose its process.
@@ -204,6 +209,13 @@ macro_rules! contract {
     };
 }
 
+#[path = "store_contract/backup.rs"]
+mod backup;
+#[path = "store_contract/model.rs"]
+mod model;
+#[path = "store_contract/resume.rs"]
+mod resume;
+
 contract! {
     async fn a_definition_gets_the_next_version_when_its_workflow_changes(subject: Subject) {
         let store = subject.store();
@@ -299,7 +311,7 @@ contract! {
         let second = store.enqueue(PIPELINE, false, now()).await.unwrap();
         assert_eq!(store.grant(second, 1, "other", LISTED, now()).await.unwrap(), None);
         assert_eq!(store.grant(first.token.run_id, 1, "other", LISTED, now()).await.unwrap(), None);
-        assert!(store.release(&writer(&first), Ending::Failed, "INTERNAL", "", now()).await.unwrap());
+        assert!(store.release(&writer(&first), FAILED, "SOURCE_UNKNOWN", "", now()).await.unwrap());
         let second = store.grant(second, 1, "other", LISTED, now()).await.unwrap().unwrap();
         assert!(second.token.fence > first.token.fence);
     }
@@ -315,7 +327,7 @@ contract! {
     async fn the_fence_grows_over_crashes_and_removals(subject: Subject) {
         let store = subject.store();
         let first = granted(&*store).await;
-        store.release(&writer(&first), Ending::Failed, "INTERNAL", "", now()).await.unwrap();
+        store.release(&writer(&first), FAILED, "SOURCE_UNKNOWN", "", now()).await.unwrap();
         define(&*store, &[]).await;
         let subject = subject.crash().await;
         let store = subject.store();
@@ -349,7 +361,7 @@ contract! {
             assert_eq!(refusal(store.apply(&writer, &batch(&records)).await), expected);
             assert_eq!(refusal(store.commit(&writer, &eof(&[], &[]), now()).await), expected);
             assert_eq!(store.renew(&writer.agent, &[writer.token]).await.unwrap(), []);
-            assert!(!store.release(&writer, Ending::Failed, "INTERNAL", "", now()).await.unwrap());
+            assert!(!store.release(&writer, FAILED, "SOURCE_UNKNOWN", "", now()).await.unwrap());
         }
         assert_eq!(run(&*store, held.token.run_id).await.state, RunState::Running);
         assert_eq!(store.open(&held).await.unwrap().next_seq, 0);
@@ -360,11 +372,10 @@ contract! {
         let first = opened(&*store).await;
         store.apply(&first, &batch(&tables(0..2))).await.unwrap();
         let lease = run(&*store, first.token.run_id).await.lease.unwrap();
-        let again = Ending::Again { max_attempts: 3 };
-        assert!(store.expire(first.token.run_id, &lease, again, AGENT_LOST, now()).await.unwrap());
+        assert!(store.expire(first.token.run_id, &lease, Ending::Lost, AGENT_LOST, now()).await.unwrap());
         assert_eq!(refusal(store.open(&first).await), Refusal::LeaseExpired { current_fence: 1 });
         let second = store.grant(first.token.run_id, 1, "other", LISTED, now()).await.unwrap().unwrap();
-        assert_eq!(second.attempt, 2);
+        assert_eq!(second.attempt, 1, "a lost agent does not count");
         let fenced = Refusal::Fenced { current_fence: 2 };
         assert_eq!(refusal(store.open(&first).await), fenced);
         assert_eq!(refusal(store.apply(&first, &batch(&tables(2..3))).await), fenced);
@@ -400,27 +411,10 @@ contract! {
         let run_id = writer.token.run_id;
         let seen = run(&*store, run_id).await.lease.unwrap();
         assert_eq!(store.renew(AGENT, &[writer.token]).await.unwrap(), [run_id]);
-        let again = Ending::Again { max_attempts: 3 };
-        assert!(!store.expire(run_id, &seen, again, AGENT_LOST, now()).await.unwrap());
+        assert!(!store.expire(run_id, &seen, Ending::Lost, AGENT_LOST, now()).await.unwrap());
         let seen = run(&*store, run_id).await.lease.unwrap();
-        assert!(store.expire(run_id, &seen, again, AGENT_LOST, now()).await.unwrap());
+        assert!(store.expire(run_id, &seen, Ending::Lost, AGENT_LOST, now()).await.unwrap());
         assert_eq!(store.renew(AGENT, &[writer.token]).await.unwrap(), []);
-    }
-
-    async fn a_run_whose_agents_are_lost_fails_after_its_last_attempt(subject: Subject) {
-        let store = subject.store();
-        let run_id = granted(&*store).await.token.run_id;
-        for attempt in 1..=3_u32 {
-            let seen = run(&*store, run_id).await;
-            assert_eq!(seen.attempt, attempt);
-            let again = Ending::Again { max_attempts: 3 };
-            store.expire(run_id, &seen.lease.unwrap(), again, AGENT_LOST, now()).await.unwrap();
-            let regranted = store.grant(run_id, 1, AGENT, LISTED, now()).await.unwrap();
-            assert_eq!(regranted.is_some(), attempt < 3);
-        }
-        let ended = run(&*store, run_id).await;
-        assert_eq!((ended.state, ended.reason.as_deref()), (RunState::Failed, Some(AGENT_LOST)));
-        assert!(ended.ended_at.is_some());
     }
 
     async fn batches_continue_and_known_records_count_once(subject: Subject) {
@@ -536,26 +530,6 @@ contract! {
         assert_eq!((run.state, run.complete, run.figures), (RunState::Committed, true, Some(first)));
     }
 
-    async fn another_grant_of_a_run_starts_clean(subject: Subject) {
-        let store = subject.store();
-        let first = opened(&*store).await;
-        store.apply(&first, &batch(&tables(0..4))).await.unwrap();
-        let again = Ending::Again { max_attempts: 9 };
-        assert!(store.release(&first, again, "DRAINING", "the agent leaves", now()).await.unwrap());
-        let handed_back = run(&*store, first.token.run_id).await;
-        assert_eq!((handed_back.state, handed_back.detail.as_deref()), (RunState::Queued, Some("the agent leaves")));
-        let second = store.grant(first.token.run_id, 1, AGENT, LISTED, now()).await.unwrap().unwrap();
-        let second = writer(&second);
-        let opened = store.open(&second).await.unwrap();
-        assert_eq!((opened.next_seq, opened.digest), (0, digest::EMPTY));
-        assert_eq!(opened.source_position, "");
-        // The same seqs with other content: nothing of the first attempt is left to compare them with.
-        let records = tables(7..9);
-        store.apply(&second, &batch(&records)).await.unwrap();
-        store.commit(&second, &eof(&records, &[]), now()).await.unwrap();
-        assert_eq!(names(&*store).await, ["s.d.t007", "s.d.t008"]);
-    }
-
     async fn a_stream_of_the_same_grant_goes_on_where_it_was(subject: Subject) {
         let writer = opened(&*subject.store()).await;
         subject.store().apply(&writer, &batch(&tables(0..4))).await.unwrap();
@@ -586,7 +560,7 @@ contract! {
             let staged = usize::try_from(opened.next_seq).unwrap();
             assert_eq!(opened.digest, eof(&records[..staged], &[]).digest);
             assert_eq!(opened.source_position, format!("after {}", staged - 1));
-            store.release(&writer, Ending::Failed, "INTERNAL", "", now()).await.unwrap();
+            store.release(&writer, FAILED, "SOURCE_UNKNOWN", "", now()).await.unwrap();
         }
         assert!(expected < 40);
     }
@@ -829,8 +803,7 @@ contract! {
         let subject = subject.crash().await;
         let store = subject.store();
         assert_eq!(store.open(&writer(&first)).await.unwrap().listed, LISTED);
-        let again = Ending::Again { max_attempts: 3 };
-        assert!(store.release(&writer(&first), again, "DRAINING", "", now()).await.unwrap());
+        assert!(store.release(&writer(&first), HANDED_BACK, "DRAINING", "", now()).await.unwrap());
         let second = store.grant(first.token.run_id, 1, AGENT, Listed::default(), now()).await.unwrap().unwrap();
         assert_eq!(store.open(&writer(&second)).await.unwrap().listed, Listed::default());
     }

@@ -37,7 +37,9 @@ pub(crate) async fn run(args: &Args) -> anyhow::Result<ExitCode> {
     screen.line(format!("✓ simulated Salesforce org up at {}", org.url()));
 
     let deployment = Deployment::of_control_plane(&dir, "127.0.0.1:0", &login.username)?;
-    let config = Config::load(&deployment.control_plane_config())?;
+    let mut config = Config::load(&deployment.control_plane_config())?;
+    // Whoever looks waits at the prompt, and a simulated org has no quota that comes back by the hour.
+    config.retry.backoff = Duration::from_millis(100);
     let store = Arc::new(SqliteStore::open(&config.store).await?);
     let bound = ControlPlane::new(config, Arc::clone(&store) as _, Arc::new(SystemClock::new())).bind().await?;
     let (handle, port) = (bound.handle(), bound.local_addr().port());
@@ -194,6 +196,8 @@ fn agent_config(deployment: &Deployment, port: u16, org: &SandboxHandle) -> anyh
             },
         },
         slots: 1,
+        // Whoever stops a first look does not wait for a run.
+        drain_timeout: Duration::ZERO,
         secrets: Arc::new(Stores::default().with("quickstart", secrets)),
         salesforce: LocalConfig {
             hosts: HostPolicy::new(vec![host])?,

@@ -11,6 +11,7 @@
 //! to the control plane waits in an outbox until the session takes it: session and agent can never wait for each other.
 
 mod connection_tests;
+mod outbox;
 mod preflights;
 mod supervisor;
 
@@ -42,8 +43,6 @@ const NOTICES: usize = 256;
 const EVENTS: usize = 1024;
 /// How often the leases are looked at. A lease that is over stops its run within this time.
 const TICK: Duration = Duration::from_millis(250);
-/// How long a stopping agent waits for its releases to be answered. Kubernetes leaves 30 s, people at a terminal less.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// An agent, ready to run.
 #[derive(Debug)]
@@ -104,8 +103,9 @@ impl Agent {
         self.metrics.clone()
     }
 
-    /// Runs until `stop` is cancelled. Then the runs stop, their leases are handed back, and the agent leaves as soon as
-    /// the control plane took note, or after two seconds.
+    /// Runs until `stop` is cancelled. Then the agent takes nothing new, tells the control plane, and lets its runs end for
+    /// [`AgentConfig::drain_timeout`]; what is left is handed back, so that it goes on elsewhere from where it is, and the
+    /// agent leaves as soon as the control plane took note, or after two seconds.
     ///
     /// # Errors
     /// See [`AgentError`]. Trouble with the control plane is none: the agent tries again.
@@ -138,7 +138,7 @@ impl Agent {
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !supervisor.is_done(Instant::now()) {
             let input = tokio::select! {
-                () = stop.cancelled(), if !supervisor.is_stopping() => Input::Stop,
+                () = stop.cancelled(), if !supervisor.is_leaving() => Input::Stop,
                 event = events.recv() => Input::Session(event),
                 Some(ended) = supervisor.runs.join_next_with_id() => Input::Ended(ended),
                 Some(tested) = supervisor.tests.running.join_next_with_id() => Input::Tested(tested),
@@ -149,7 +149,7 @@ impl Agent {
                 _ = ticker.tick() => Input::Tick,
             };
             match input {
-                Input::Stop => supervisor.stop(FAREWELL),
+                Input::Stop => supervisor.drain(),
                 Input::Session(Some(event)) => supervisor.on_session(event),
                 Input::Session(None) => return Err(AgentError::SessionTask(None)),
                 Input::SessionGone(error) => return Err(AgentError::SessionTask(error)),
@@ -158,7 +158,7 @@ impl Agent {
                 Input::Checked(checked) => supervisor.on_preflight(checked),
                 Input::Noticed(run_id, notice) => supervisor.on_notice(&run_id, notice),
                 Input::Room(permit) => {
-                    if let (Some(permit), Some(command)) = (permit, supervisor.outbox.pop_front()) {
+                    if let (Some(permit), Some(command)) = (permit, supervisor.outbox.pop()) {
                         permit.send(command);
                     }
                 }

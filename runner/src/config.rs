@@ -10,6 +10,7 @@
 //!   ca: ca.pem                         # the system's roots when absent
 //!   tls: { certificate: agent.pem, key: agent-key.pem }   # or token_file: agent.token
 //! slots: 4
+//! drain_timeout: 20s
 //! secrets:
 //!   default: mounted
 //!   stores:
@@ -37,6 +38,7 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use hybrid_runner_openmetadata::yaml;
 use hybrid_runner_salesforce::LocalConfig;
@@ -51,6 +53,9 @@ pub struct AgentConfig {
     pub control_plane: ControlPlane,
     /// How many runs at once, 1 to [`AgentConfig::MAX_SLOTS`].
     pub slots: u32,
+    /// How long a stopping agent lets its runs go on before it hands them back, at most
+    /// [`AgentConfig::MAX_DRAIN_TIMEOUT`].
+    pub drain_timeout: Duration,
     /// Where credentials are read.
     pub secrets: Arc<Stores>,
     /// What is local about Salesforce.
@@ -62,6 +67,12 @@ pub struct AgentConfig {
 impl AgentConfig {
     /// The most runs at once: each may hold a window of 4 MiB and a stream of the one connection.
     pub const MAX_SLOTS: u32 = 4;
+
+    /// The usual [`AgentConfig::drain_timeout`]: Kubernetes leaves 30 s, and two are for the farewell.
+    pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
+
+    /// The longest one.
+    pub const MAX_DRAIN_TIMEOUT: Duration = Duration::from_secs(60 * 60);
 
     /// Which secret may go where.
     pub(crate) fn policy(&self) -> Arc<Policy> {
@@ -134,6 +145,7 @@ pub(crate) struct Settings {
     /// Absent in a file for one-off runs.
     pub(crate) control_plane: Option<ControlPlane>,
     pub(crate) slots: u32,
+    pub(crate) drain_timeout: Duration,
     pub(crate) secrets: Stores,
     /// Whether any store is configured.
     pub(crate) has_stores: bool,
@@ -190,6 +202,7 @@ impl Settings {
         Ok(AgentConfig {
             control_plane: self.control_plane.ok_or_else(|| ConfigError::field("control_plane.endpoint", missing))?,
             slots: self.slots,
+            drain_timeout: self.drain_timeout,
             secrets: Arc::new(self.secrets),
             salesforce: self.salesforce,
             policy: Some(Arc::new(self.policy)),

@@ -8,6 +8,7 @@
 //! | state | what happens | next | effect |
 //! |---|---|---|---|
 //! | (none) | granted | Held | |
+//! | Held | granted again, under a higher fence | Held | the former run stops |
 //! | Held | renewed by an answered heartbeat | Held | its deadline moves |
 //! | Held | a heartbeat or `Hello` listed it and the answer does not | (none) | the run stops |
 //! | Held | revoked | (none) | the run stops |
@@ -75,7 +76,10 @@ impl Leases {
     /// Takes a lease up. It was granted a network's delay ago: less than the interval that every deadline leaves.
     pub(crate) fn granted(&mut self, run_id: RunId) -> Deadline {
         let deadline = Deadline::new(Arc::clone(&self.clock), self.lasts_until(self.clock.now()));
-        self.leases.insert(run_id, Lease { deadline: deadline.clone(), given_back: None });
+        let former = self.leases.insert(run_id, Lease { deadline: deadline.clone(), given_back: None });
+        if let Some(former) = former {
+            former.deadline.set(Moment::after_start(Duration::ZERO));
+        }
         deadline
     }
 
@@ -100,9 +104,12 @@ impl Leases {
         self.lose(over, Reason::LEASE_EXPIRED)
     }
 
-    /// The run's end took the lease with it: it was committed, or another writer has it.
+    /// The run's end took the lease with it: it was committed, or another writer has it. One that was given back is
+    /// another one, of a later grant.
     pub(crate) fn ended(&mut self, run_id: &RunId) {
-        self.leases.remove(run_id);
+        if self.leases.get(run_id).is_some_and(|lease| lease.given_back.is_none()) {
+            self.leases.remove(run_id);
+        }
     }
 
     /// Gives a lease back, if it is still held.

@@ -6,8 +6,8 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(500);
 /// Each wait's bound is this much more than the one before: gRPC's own factor.
 const FACTOR: f64 = 1.6;
-/// No wait is longer: an operator who fixed something sees the agent come back within a minute.
-const LONGEST: Duration = Duration::from_secs(60);
+/// No wait is longer: an agent takes work again within seconds of its control plane's return.
+const LONGEST: Duration = Duration::from_secs(15);
 
 /// Full-jitter exponential back-off: each wait is drawn between nothing and a bound that grows, so that a thousand
 /// agents that lost the same control plane do not come back together.
@@ -44,7 +44,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_stay_below_a_bound_that_grows_to_a_minute_and_falls_back_on_reset() {
+    fn waits_stay_below_a_bound_that_grows_to_15_seconds_and_falls_back_on_reset() {
         let mut backoff = Backoff::seeded(fastrand::Rng::with_seed(7));
         let mut bound = FIRST;
         for _ in 0..40 {

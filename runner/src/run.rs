@@ -6,10 +6,10 @@
 //!                                   └─────────────▶ Eof ─────────────▶ Committed ◀┘
 //! ```
 //!
-//! Source and upload are two futures of one task: whichever fails ends the other. When the control plane needs a body
-//! that the source did not make, the source is dropped and reads again from the last durable place, under the same lease.
-//! Nothing durable depends on how: what
-//! was acked stays staged at the control plane and is never visible before `Committed`.
+//! The source begins where the control plane has the run: at the beginning, or where an earlier attempt left it. Source and
+//! upload are two futures of one task: whichever fails ends the other. When the control plane needs a body that the source
+//! did not make, or has less than it had, the source is dropped and reads again from what is durable, under the same lease.
+//! Nothing durable depends on how: what was acked stays staged at the control plane and is never visible before `Committed`.
 
 use std::sync::Arc;
 
@@ -111,7 +111,7 @@ impl Run {
             };
             match join(&mut upload, extract).await? {
                 Progressed::Committed(receipt) => return Ok(*receipt),
-                Progressed::BodiesNeeded(fqns) => upload.go_back(fqns).await?,
+                Progressed::Behind(behind) => upload.go_back(behind).await?,
             }
             progress.begin_again();
         }
@@ -180,7 +180,7 @@ enum Failure {
 impl Failure {
     fn ended(&self) -> Ended {
         match self {
-            // A clean start may do: the control plane drops what is staged when it grants the run again.
+            // A clean start may do: the control plane drops what is staged and grants the run again.
             Self::Source(error) if error.reason == SourceReason::CheckpointUnusable => {
                 Ended::handed_back(error.reason.into(), error.detail.clone())
             }
@@ -193,9 +193,10 @@ impl Failure {
                 UploadError::Refused(_) | UploadError::Violation(_) | UploadError::NotCommitted { .. } => {
                     Ended::failed(error.reason(), error.to_string())
                 }
+                // What is durable stays; the control plane decides when to try again.
+                UploadError::NoProgress { .. } => Ended::failed(error.reason(), error.to_string()),
                 UploadError::CannotGoOn(_)
-                | UploadError::NoProgress { .. }
-                | UploadError::Rereads { .. }
+                | UploadError::Rereads(_)
                 | UploadError::StartTimeout(_)
                 | UploadError::AgentGone => Ended::handed_back(error.reason(), error.to_string()),
             },

@@ -1,15 +1,17 @@
 //! The life of one stream to the control plane, and the next one after it.
 //!
-//! **Limits.** One session at a time. A message has at most 256 KiB. `Welcome` comes within 10 s of `Hello`, an answer
-//! to a heartbeat within 10 s. A wait that the control plane asks for is honoured up to 5 minutes.
+//! **Limits.** One session at a time. A message has at most 256 KiB, ids and names have their own limits, and messages come
+//! at 50 a second (500 at once) beside definitions, of which 1,000 are held ([`limits`]). `Welcome` comes within 10 s of
+//! `Hello`, an answer to a heartbeat within 10 s, or a third of the leases' time to live when that is less, so that there
+//! is time for another session before they end. A wait that the control plane asks for is honoured up to 5 minutes.
 //!
 //! **Invariants.** A session never ends a lease: leases have their own clock ([`crate::clock::Moment`]), the next
 //! `Hello` lists those that are held, and `Welcome` says which of them are still ours. What was said in one session is
 //! not assumed in the next: definitions are sent and answered anew, slots are asked for anew, releases are sent again
 //! until they are answered.
 //!
-//! **Recovery.** A session that ends is followed by another after a jittered wait: from half a second to a minute,
-//! short again after a session of a minute. The same trouble is logged once, until its cause changes.
+//! **Recovery.** A session that ends is followed by another after a jittered wait, whose bound grows from half a second to 15,
+//! and falls back after a session of a minute. The same trouble is logged once, until its cause changes.
 //!
 //! [`machine`] is what is said when, without I/O; `driver` performs it on a real stream; `connect` makes the connection.
 //! The generated types of the wire stop at `driver`.
@@ -18,6 +20,7 @@ mod connect;
 mod diagnose;
 mod driver;
 mod kind;
+mod limits;
 mod machine;
 mod refusal;
 mod wire;
@@ -89,7 +92,6 @@ impl Reason {
     pub(crate) const FENCED: Self = Self("FENCED");
     pub(crate) const LEASE_EXPIRED: Self = Self("LEASE_EXPIRED");
     pub(crate) const LEASE_REVOKED: Self = Self("LEASE_REVOKED");
-    pub(crate) const OUT_OF_ORDER: Self = Self("OUT_OF_ORDER");
     pub(crate) const CANCELLED: Self = Self("CANCELLED");
     pub(crate) const DRAINING: Self = Self("DRAINING");
     pub(crate) const RUN_DEADLINE: Self = Self("RUN_DEADLINE");
@@ -219,6 +221,8 @@ pub(crate) enum Command {
     Answer { pipeline: String, version: u64, verdict: Verdict },
     /// So many runs can be taken now.
     Offer { slots: u32 },
+    /// The agent takes nothing new and leaves within this time.
+    Drain { within: Duration },
     /// Gives a lease back.
     Release(Release),
     /// Something that a run's operator wants to see.

@@ -23,6 +23,7 @@ pub(crate) fn release(token: WriteToken, reason: Reason, end: &RunEnd) -> Option
 /// A grant that cannot be taken up.
 pub(crate) fn decline(token: WriteToken, reason: Reason, detail: String) -> Release {
     // Without a plan no attempt of this agent can succeed; without a slot another agent's may.
-    let outcome = if reason == Reason::BUSY { Outcome::HandedBack } else { Outcome::Failed };
+    let is_for_others = reason == Reason::BUSY || reason == Reason::DRAINING;
+    let outcome = if is_for_others { Outcome::HandedBack } else { Outcome::Failed };
     Release { token, outcome, reason, detail }
 }

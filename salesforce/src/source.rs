@@ -3,7 +3,7 @@
 //! ```text
 //! Login ── secrets read, session bound to its host        List ── describeGlobal and limits, names and filters
 //!   └ newest API version                                    └ what is known from the last run, in this context
-//! Extract ── describes and annotations in flight; tables emitted in the listing's order, a checkpoint with each emit
+//! Extract ── describes and annotations in flight; tables emitted in the listing's order, a checkpoint with each
 //! ```
 //!
 //! **Limits.** Some calls in flight, as many as the org bears (at most 16, fewer with `threads`); a bounded number of

@@ -136,6 +136,7 @@ impl World {
                 identity,
             },
             slots: 1,
+            drain_timeout: Duration::ZERO,
             secrets: Arc::new(Stores::default().with("memory", secrets)),
             salesforce: LocalConfig {
                 hosts: HostPolicy::new(vec![host]).unwrap(),
@@ -284,6 +285,7 @@ pipelines: pipelines
 agents: agents.yaml
 lease: {{ttl: {}ms, heartbeat: {}ms}}
 health: {{listen: '127.0.0.1:0'}}
+retry: {{backoff: 3ms}}
 ",
         ttl.as_millis(),
         heartbeat.as_millis()

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::output::{self, cell};
 use super::{Look, Outcome, existing_store, failed, load};
 use crate::schedule::Schedule;
-use crate::store::{Definition, Verdict};
+use crate::store::{Definition, Hold, Verdict};
 
 pub(super) async fn run(look: &Look) -> Outcome {
     let config = load(&look.common)?;
@@ -14,7 +14,10 @@ pub(super) async fn run(look: &Look) -> Outcome {
     let definitions = store.definitions().await.map_err(failed)?;
     let verdicts = store.verdicts().await.map_err(failed)?;
     let faults = store.faults().await.map_err(failed)?;
-    let mut rows: Vec<Value> = definitions.iter().map(|definition| row(definition, &verdicts)).collect();
+    let now = Timestamp::now();
+    let holds: Vec<Hold> =
+        store.holds().await.map_err(failed)?.into_iter().filter(|hold| hold.is_in_force(now)).collect();
+    let mut rows: Vec<Value> = definitions.iter().map(|definition| row(definition, &verdicts, &holds, now)).collect();
     for fault in faults {
         // A file that turned bad stands beside the pipeline that it still defines.
         let known = rows.iter_mut().find(|row| row.get("file").and_then(Value::as_str) == Some(&fault.file));
@@ -25,22 +28,24 @@ pub(super) async fn run(look: &Look) -> Outcome {
             None => rows.push(json!({"pipeline": null, "file": fault.file, "error": fault.error, "agents": []})),
         }
     }
-    let header = ["PIPELINE", "FILE", "VERSION", "SOURCE", "ENABLED", "NEXT RUN", "AGENTS", "ERROR"];
+    let header = ["PIPELINE", "FILE", "VERSION", "SOURCE", "ENABLED", "NEXT RUN", "HELD", "AGENTS", "ERROR"];
     output::rows(look.json, &header, &rows, |row| {
         let fields = ["pipeline", "file", "version", "source", "enabled", "next_run"];
         let mut cells: Vec<String> = fields.iter().map(|field| cell(row, field)).collect();
+        cells.push(held(row));
         cells.push(agents(row));
         cells.push(cell(row, "error"));
         cells
     })
 }
 
-fn row(definition: &Definition, verdicts: &[Verdict]) -> Value {
+fn row(definition: &Definition, verdicts: &[Verdict], holds: &[Hold], now: Timestamp) -> Value {
     let new = &definition.new;
-    let next = new.schedule.as_ref().filter(|_| new.enabled).and_then(|schedule| {
-        let now = Timestamp::now();
-        Schedule::parse(schedule, now).ok()?.next_after(now)
-    });
+    let next = new
+        .schedule
+        .as_ref()
+        .filter(|_| new.enabled)
+        .and_then(|schedule| Schedule::parse(schedule, now).ok()?.next_after(now));
     let agents: Vec<Value> = verdicts
         .iter()
         .filter(|verdict| verdict.pipeline == new.pipeline && verdict.version == definition.version)
@@ -52,11 +57,27 @@ fn row(definition: &Definition, verdicts: &[Verdict]) -> Value {
             })
         })
         .collect();
+    let hold = holds
+        .iter()
+        .find(|hold| hold.pipeline == new.pipeline)
+        .map(|hold| json!({"reason": hold.reason, "detail": hold.detail, "until": hold.until.to_string()}));
     json!({
         "pipeline": new.pipeline, "file": new.file, "version": definition.version, "source": new.source,
         "enabled": new.enabled, "schedule": new.schedule, "next_run": next.map(|next| next.to_string()),
-        "agents": agents, "error": null,
+        "hold": hold, "agents": agents, "error": null,
     })
+}
+
+/// `AUTH_FAILED until TIME`, and how to end it before.
+fn held(row: &Value) -> String {
+    match row.get("hold") {
+        None | Some(Value::Null) => "-".to_owned(),
+        Some(hold) => format!(
+            "{} until {}\n`control-plane run` or a changed definition ends it",
+            cell(hold, "reason"),
+            cell(hold, "until")
+        ),
+    }
 }
 
 /// `east: accepted`, `west: BAD_DEFINITION, SENTENCE` or, beside `accepted`, what of the secrets cannot be read; a line

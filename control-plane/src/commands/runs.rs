@@ -25,8 +25,19 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     let runs = store.runs(arguments.pipeline.as_deref(), arguments.limit).await.map_err(failed)?;
     let rows: Vec<Value> = runs.iter().map(row).collect();
     let header = [
-        "RUN", "PIPELINE", "STATE", "ATTEMPT", "AGENT", "COMPLETE", "ENTITIES", "CHANGED", "DELETED", "QUEUED",
+        "RUN",
+        "PIPELINE",
+        "STATE",
+        "ATTEMPT",
+        "NEXT ATTEMPT",
+        "AGENT",
+        "COMPLETE",
+        "ENTITIES",
+        "CHANGED",
+        "DELETED",
+        "QUEUED",
         "REASON",
+        "DETAIL",
     ];
     output::rows(arguments.look.json, &header, &rows, |row| {
         let fields = [
@@ -34,6 +45,7 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
             "pipeline",
             "state",
             "attempt",
+            "next_attempt_at",
             "agent",
             "complete",
             "entities",
@@ -41,6 +53,7 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
             "deleted",
             "queued_at",
             "reason",
+            "detail",
         ];
         fields.iter().map(|field| cell(row, field)).collect()
     })
@@ -54,6 +67,7 @@ fn row(run: &Run) -> Value {
         ("pipeline".to_owned(), json!(run.pipeline)),
         ("state".to_owned(), json!(run.state)),
         ("attempt".to_owned(), json!(run.attempt)),
+        ("next_attempt_at".to_owned(), json!(run.not_before.map(|time| time.to_string()))),
         ("complete".to_owned(), json!(run.complete)),
         ("full".to_owned(), json!(run.full)),
         ("agent".to_owned(), json!(run.agent)),
@@ -91,7 +105,7 @@ fn row(run: &Run) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::{Figures, RunId, RunState};
+    use crate::store::{Figures, RunState};
 
     #[test]
     fn a_run_says_what_the_source_still_permits_if_it_is_known() {
@@ -102,21 +116,9 @@ mod tests {
         known.summary.source_requests_left = Some(4_711);
         for (figures, left) in [(figures(&old.to_string()), Value::Null), (known, json!(4_711))] {
             let run = Run {
-                run_id: RunId::new(),
-                pipeline: "crm".to_owned(),
                 state: RunState::Committed,
-                attempt: 1,
-                full: false,
-                definition_version: 1,
-                queued_at: jiff::Timestamp::UNIX_EPOCH,
-                started_at: None,
-                ended_at: None,
-                agent: None,
-                reason: None,
-                detail: None,
-                complete: true,
                 figures: Some(figures),
-                lease: None,
+                ..Run::queued("crm", false, false, jiff::Timestamp::UNIX_EPOCH)
             };
             assert_eq!(row(&run)["salesforce_requests_left"], left);
         }

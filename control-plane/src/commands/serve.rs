@@ -13,7 +13,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer as _, registry};
 
-use super::{Common, Outcome, failed, load, refused};
+use super::{Common, Outcome, failed, load, refused, unopened};
 use crate::ControlPlane;
 use crate::clock::SystemClock;
 use crate::config::{Config, log_filter, standard_variable};
@@ -44,7 +44,8 @@ async fn serve(config: Config, roots: Roots) -> Outcome {
     if let Some(folder) = config.store.parent() {
         tokio::fs::create_dir_all(folder).await.with_context(|| folder.display().to_string()).map_err(failed)?;
     }
-    let store = Arc::new(SqliteStore::open(&config.store).await.map_err(failed)?);
+    let store = SqliteStore::open(&config.store).await.map_err(|error| unopened(&config.store, error))?;
+    let store = Arc::new(store);
     let plane = ControlPlane::new(config, Arc::clone(&store) as _, Arc::new(SystemClock::new())).with_roots(roots);
     let bound = plane.bind().await.map_err(|error| match error {
         StartError::Listen { .. } | StartError::Store(_) => failed(error),

@@ -58,5 +58,5 @@ fn so_far(counts: &Counts, now: Timestamp, page: &mut Exposition) {
     page.counter("batches", "Batches, by what they were answered", batches);
     page.counter("records", "Records of the batches that were applied", [([], counts.records)]);
     page.counter("record_bytes", "Bytes of the bodies of these records", [([], counts.bytes)]);
-    page.counter("store_errors", "How often the store failed", [([], counts.looks.failures)]);
+    page.counter("store_errors", "How often the store failed", [([], counts.store_errors)]);
 }

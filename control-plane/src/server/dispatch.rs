@@ -11,22 +11,18 @@ use hybrid_runner_proto::reason_name;
 use hybrid_runner_proto::v1::Reason;
 use jiff::Timestamp;
 use tokio::time::MissedTickBehavior;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::{ServeError, connection_tests};
 use crate::lease::{LeaseWatch, Verdict};
 use crate::metrics;
 use crate::schedule::Schedule;
 use crate::shared::Shared;
-use crate::store::{Definition, Ending, Run, ScheduleText, StoreError};
+use crate::store::{Definition, Ending, Run, ScheduleText, StoreError, ready_runs};
 
 /// How often the store is looked at for what other processes wrote. Half of the second within which they are promised
 /// that their requests are acted on.
 const POLL: Duration = Duration::from_millis(500);
-
-/// Grants of a run whose agents are lost, one after the other, before it fails: an org that kills its reader should not
-/// do so for ever.
-const MAX_ATTEMPTS: u32 = 3;
 
 /// Runs until the control plane stops.
 pub(super) async fn run(shared: Arc<Shared>) -> Result<&'static str, ServeError> {
@@ -57,11 +53,17 @@ struct Dispatch {
 }
 
 impl Dispatch {
+    /// What can be read is told even when nothing can be written.
     async fn look(&mut self) -> Result<(), StoreError> {
-        self.fire_schedules().await?;
+        let scheduled = self.fire_schedules().await;
+        let published = self.publish_runs().await;
+        let tested = connection_tests::look(&self.shared).await;
+        scheduled.and(published).and(tested)
+    }
+
+    async fn publish_runs(&mut self) -> Result<(), StoreError> {
         let runs = Arc::new(self.shared.store.open_runs().await?);
         self.shared.keep_progress(&runs);
-        metrics::look(&self.shared, &runs).await?;
         let changed = self.shared.open_runs.send_if_modified(|known| {
             let changed = !same(known, &runs);
             *known = Arc::clone(&runs);
@@ -70,17 +72,24 @@ impl Dispatch {
         if changed {
             self.shared.changed();
         }
+        let holds = self.shared.store.holds().await?;
+        let ready = ready_runs(&runs, &holds, self.shared.clock.now());
+        self.shared.ready_runs.send_if_modified(|known| {
+            let changed = **known != ready;
+            if changed {
+                *known = Arc::new(ready);
+            }
+            changed
+        });
         self.end_lost_leases(&runs).await?;
-        connection_tests::look(&self.shared).await
+        metrics::look(&self.shared, &runs).await
     }
 
     async fn end_lost_leases(&mut self, runs: &[Run]) -> Result<(), StoreError> {
         for (run_id, lease, verdict) in self.leases.observe(self.shared.clock.elapsed(), runs) {
             let (ending, reason) = match verdict {
-                Verdict::Expired | Verdict::NotStarted => {
-                    (Ending::Again { max_attempts: MAX_ATTEMPTS }, Reason::AgentLost)
-                }
-                Verdict::TooLong => (Ending::Failed, Reason::RunDeadline),
+                Verdict::Expired | Verdict::NotStarted => (Ending::Lost, Reason::AgentLost),
+                Verdict::TooLong => (Ending::Failed(self.shared.pace()), Reason::RunDeadline),
             };
             let now = self.shared.clock.now();
             if self.shared.store.expire(run_id, &lease, ending, reason_name(reason), now).await? {
@@ -135,7 +144,7 @@ impl Dispatch {
         match looked {
             Ok(()) => self.failing = false,
             Err(error) if !self.failing => {
-                error!(%error, "the store cannot be read, trying again");
+                self.shared.failed(&error);
                 self.failing = true;
             }
             Err(_) => {}
@@ -148,6 +157,7 @@ fn same(known: &[Run], now: &[Run]) -> bool {
     known.len() == now.len()
         && known.iter().zip(now).all(|(a, b)| {
             let fence = |run: &Run| run.lease.as_ref().map(|lease| lease.fence);
-            (a.run_id, a.state, fence(a), a.full) == (b.run_id, b.state, fence(b), b.full)
+            let seen = |run: &Run| (run.run_id, run.state, fence(run), run.full, run.attempt, run.not_before);
+            seen(a) == seen(b)
         })
 }

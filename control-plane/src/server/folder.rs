@@ -109,7 +109,9 @@ impl Folder {
                 shared.changed();
             }
             // The files still differ from what is remembered: the next tick tries again.
-            Err(error) => error!(%error, "definitions could not be stored, trying again"),
+            Err(error) => {
+                shared.failed(&error);
+            }
         }
     }
 }

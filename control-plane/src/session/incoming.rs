@@ -1,5 +1,7 @@
 //! What an agent may say, with its limits checked.
 
+use std::time::Duration;
+
 use hybrid_runner_proto::v1::{self, Outcome, session_request};
 
 use crate::shared::Progress;
@@ -38,6 +40,8 @@ pub(super) enum Incoming {
         renewals: Vec<Renewal>,
     },
     Release(Release),
+    /// The agent leaves, within this time by its own intent.
+    Draining(Duration),
     /// `None` when it came under a token that was never granted.
     RunEvent(Option<RunEvent>),
     TestResult(TestResult),
@@ -116,7 +120,8 @@ impl TryFrom<session_request::Message> for Incoming {
             }
             Message::Release(release) => Self::Release(release.try_into()?),
             Message::RunEvent(event) => Self::RunEvent(run_event(event)?),
-            Message::Draining(_) => Self::Unlisted("drain"),
+            // How long it means to take is for the log; its leases have their own time.
+            Message::Draining(draining) => Self::Draining(wire::duration_of(draining.deadline)),
             Message::LogLines(_) => Self::Unlisted("logs"),
             Message::TestConnectionResult(result) => Self::TestResult(result.try_into()?),
         })

@@ -11,14 +11,17 @@
 //! | open, diagnostic | `DefinitionStatus`, `LeaseRequest`, changed runs or tests | – | open |
 //! | open | `LeaseRequest` | grant | open |
 //! | open | open runs changed | look into held leases that are not; grant | open |
+//! | open | other runs may be granted now | grant | open |
+//! | open | `Draining` | note it; nothing is granted from here on | open |
 //! | open | `Heartbeat` | renew | open |
 //! | open | `Release` | release | open |
 //! | open | open connection tests changed | take those that nobody took, if the agent listed `test_connection` and has the source | open |
 //! | open | `TestConnectionResult` of a test that this session took | save it | open |
 //! | open | any other `TestConnectionResult` | – (it is late) | open |
 //! | open | no heartbeat for three intervals | – | refused |
+//! | any | more messages than [`Allowance`] lets through | – | refused |
 //!
-//! Grant: for each free slot one queued run whose pipeline this agent accepted in its current version.
+//! Grant: for each free slot one run that may be granted now and whose pipeline this agent accepted in its current version.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -30,6 +33,7 @@ use hybrid_runner_proto::v1::Reason;
 use tokio::time::Instant;
 
 use super::HELLO_TIMEOUT;
+use super::allowance::Allowance;
 use super::incoming::{DefinitionStatus, Hello, Incoming, Release, Renewal, RunEvent, TestResult};
 use crate::status::Problem;
 use crate::store::{ConnectionTest, Definition, Run, RunId, RunState, TestId, TestStep, Token};
@@ -51,6 +55,8 @@ pub(super) enum Input {
     Definitions(Arc<Vec<Definition>>),
     /// The runs that are not final are these now.
     Runs(Arc<Vec<Run>>),
+    /// The runs that may be granted are these now.
+    Ready(Arc<BTreeSet<RunId>>),
     /// A grant was made and sent.
     Granted(Token),
     /// The connection tests that are not answered are these now.
@@ -72,6 +78,8 @@ pub(super) enum Effect {
     SendRemoved(String),
     /// Say that every definition was sent.
     SendAllSent,
+    /// Tell the operator that the agent leaves.
+    NoteDraining(Duration),
     /// Keep what the agent thinks of a definition.
     SaveVerdict(DefinitionStatus),
     /// Try to grant a run.
@@ -95,6 +103,7 @@ pub(super) enum Effect {
 pub(super) struct Machine {
     state: State,
     heartbeat: Duration,
+    allowance: Allowance,
 }
 
 #[derive(Debug)]
@@ -113,6 +122,9 @@ struct Open {
     /// Leases that were granted or taken up in this session.
     held: BTreeMap<RunId, Token>,
     runs: Arc<Vec<Run>>,
+    ready: Arc<BTreeSet<RunId>>,
+    /// The agent leaves.
+    is_draining: bool,
     tests_connections: bool,
     /// Connection tests that were sent and are not answered.
     testing: BTreeSet<TestId>,
@@ -136,7 +148,7 @@ struct Offered {
 
 impl Machine {
     pub(super) fn new(now: Instant, heartbeat: Duration) -> Self {
-        Self { state: State::Hello { since: now }, heartbeat }
+        Self { state: State::Hello { since: now }, heartbeat, allowance: Allowance::new(now) }
     }
 
     /// Whether `Hello` came.
@@ -155,10 +167,16 @@ impl Machine {
     /// One step.
     pub(super) fn step(&mut self, now: Instant, input: Input) -> Result<Vec<Effect>, Problem> {
         let silent = now >= self.deadline();
-        match &mut self.state {
+        if let Input::Message(message) = &input {
+            self.allowance.take(now, matches!(message, Incoming::DefinitionStatus(_)))?;
+        }
+        let effects = match &mut self.state {
             State::Hello { .. } => self.on_hello(now, input),
             State::Open(open) => open.on_open(now, silent, input),
-        }
+        }?;
+        let asked = effects.iter().filter(|effect| matches!(effect, Effect::SendDefinition { .. }));
+        self.allowance.ask(asked.count());
+        Ok(effects)
     }
 
     fn on_hello(&mut self, now: Instant, input: Input) -> Result<Vec<Effect>, Problem> {
@@ -176,6 +194,8 @@ impl Machine {
                     slots: 0,
                     held: BTreeMap::new(),
                     runs: Arc::default(),
+                    ready: Arc::default(),
+                    is_draining: false,
                     tests_connections: hello.tests_connections && !hello.is_diagnostic,
                     testing: BTreeSet::new(),
                     looks: hello.is_diagnostic.then_some(Looking::Waits),
@@ -187,6 +207,7 @@ impl Machine {
                 | Incoming::LeaseRequest(_)
                 | Incoming::Heartbeat { .. }
                 | Incoming::Release(_)
+                | Incoming::Draining(_)
                 | Incoming::RunEvent(_)
                 | Incoming::TestResult(_)
                 | Incoming::Unlisted(_),
@@ -196,6 +217,7 @@ impl Machine {
             Input::Resumed(_)
             | Input::Definitions(_)
             | Input::Runs(_)
+            | Input::Ready(_)
             | Input::Granted(_)
             | Input::Tests(_)
             | Input::Testing(_) => Ok(Vec::new()),
@@ -223,6 +245,10 @@ impl Open {
                 }
                 Ok(vec![Effect::Release(release)])
             }
+            Input::Message(Incoming::Draining(deadline)) => {
+                self.is_draining = true;
+                Ok(vec![Effect::NoteDraining(deadline)])
+            }
             Input::Message(Incoming::RunEvent(event)) => Ok(event.map(Effect::SaveEvent).into_iter().collect()),
             Input::Message(Incoming::TestResult(TestResult { id, steps })) => {
                 let id = id.filter(|id| self.testing.remove(id));
@@ -243,6 +269,10 @@ impl Open {
                 let mut effects = self.lost();
                 effects.extend(self.grants());
                 Ok(effects)
+            }
+            Input::Ready(ready) => {
+                self.ready = ready;
+                Ok(self.grants())
             }
             Input::Granted(token) => {
                 self.slots = self.slots.saturating_sub(1);
@@ -309,7 +339,10 @@ impl Open {
         let busy = |pipeline: &str| self.runs.iter().any(|run| run.pipeline == pipeline && run.state.is_active());
         let mut taken: Vec<&str> = Vec::new();
         let mut effects = Vec::new();
-        for run in self.runs.iter().filter(|run| run.state == RunState::Queued) {
+        if self.is_draining {
+            return effects;
+        }
+        for run in self.runs.iter().filter(|run| run.state == RunState::Queued && self.ready.contains(&run.run_id)) {
             if effects.len() >= usize::try_from(self.slots).unwrap_or(usize::MAX) {
                 break;
             }
@@ -358,23 +391,8 @@ mod tests {
     }
 
     fn run(pipeline: u8, state: RunState) -> Run {
-        Run {
-            run_id: RunId::new(),
-            pipeline: pipeline.to_string(),
-            state,
-            attempt: 0,
-            full: false,
-            definition_version: 0,
-            queued_at: Timestamp::UNIX_EPOCH,
-            started_at: None,
-            ended_at: None,
-            agent: None,
-            reason: None,
-            detail: None,
-            complete: false,
-            figures: None,
-            lease: state.is_active().then_some(Lease { fence: 1, lease_id: LeaseId([0; 16]), renewals: 0 }),
-        }
+        let lease = state.is_active().then_some(Lease { fence: 1, lease_id: LeaseId([0; 16]), renewals: 0 });
+        Run { state, lease, ..Run::queued(&pipeline.to_string(), false, false, Timestamp::UNIX_EPOCH) }
     }
 
     fn hello() -> Input {
@@ -396,7 +414,9 @@ mod tests {
         Remove(u8),
         Judge(u8, u64, bool),
         Ask(u32),
-        Runs(Vec<(u8, bool)>),
+        /// Of each pipeline, whether it is active, else whether it may be granted.
+        Runs(Vec<(u8, bool, bool)>),
+        Drain,
     }
 
     fn action() -> impl Strategy<Value = Action> {
@@ -406,8 +426,19 @@ mod tests {
             pipeline.clone().prop_map(Action::Remove),
             (pipeline.clone(), 1..3_u64, any::<bool>()).prop_map(|(p, version, yes)| Action::Judge(p, version, yes)),
             (0..3_u32).prop_map(Action::Ask),
-            proptest::collection::vec((pipeline, any::<bool>()), 0..6).prop_map(Action::Runs),
+            proptest::collection::vec((pipeline, any::<bool>(), any::<bool>()), 0..6).prop_map(Action::Runs),
         ]
+    }
+
+    /// Actions of a session, at most one of which is that the agent leaves.
+    fn actions() -> impl Strategy<Value = Vec<Action>> {
+        let leaves = (proptest::collection::vec(action(), 1..60), proptest::option::weighted(0.3, 0_usize..60));
+        leaves.prop_map(|(mut actions, leaves)| {
+            if let Some(at) = leaves {
+                actions.insert(at.min(actions.len()), Action::Drain);
+            }
+            actions
+        })
     }
 
     /// What a session may do, told by another bookkeeping than the machine's.
@@ -417,12 +448,14 @@ mod tests {
         accepted: BTreeMap<u8, u64>,
         slots: u32,
         runs: Vec<Run>,
+        ready: BTreeSet<RunId>,
+        leaves: bool,
     }
 
     proptest! {
         #[test]
         fn a_run_is_granted_only_into_a_free_slot_in_the_accepted_version_and_never_beside_another(
-            actions in proptest::collection::vec(action(), 1..60),
+            actions in actions(),
         ) {
             let now = Instant::now();
             let mut machine = Machine::new(now, Duration::from_secs(15));
@@ -455,15 +488,28 @@ mod tests {
                         Input::Message(Incoming::LeaseRequest(slots))
                     }
                     Action::Runs(runs) => {
-                        let state = |active| if active { RunState::Running } else { RunState::Queued };
-                        model.runs = runs.into_iter().map(|(pipeline, active)| run(pipeline, state(active))).collect();
-                        Input::Runs(Arc::new(model.runs.clone()))
+                        model.runs.clear();
+                        model.ready.clear();
+                        for (pipeline, active, ready) in runs {
+                            let run = run(pipeline, if active { RunState::Running } else { RunState::Queued });
+                            model.ready.extend((ready && !active).then_some(run.run_id));
+                            model.runs.push(run);
+                        }
+                        // Of the runs before none is left: nothing is granted by this alone.
+                        machine.step(now, Input::Runs(Arc::new(model.runs.clone()))).unwrap();
+                        Input::Ready(Arc::new(model.ready.clone()))
+                    }
+                    Action::Drain => {
+                        model.leaves = true;
+                        Input::Message(Incoming::Draining(Duration::ZERO))
                     }
                 };
                 for effect in machine.step(now, input).unwrap() {
                     let Effect::Grant { run_id, definition_version } = effect else { continue };
                     let granted = model.runs.iter_mut().find(|run| run.run_id == run_id).unwrap();
                     prop_assert_eq!(granted.state, RunState::Queued);
+                    prop_assert!(model.ready.contains(&run_id));
+                    prop_assert!(!model.leaves, "who leaves is granted nothing");
                     granted.state = RunState::Granted;
                     granted.lease = Some(Lease { fence: 2, lease_id: LeaseId([1; 16]), renewals: 0 });
                     let (token, pipeline) = (granted.token().unwrap(), granted.pipeline.clone());
@@ -474,6 +520,8 @@ mod tests {
                     model.slots -= 1;
                     machine.step(now, Input::Granted(token)).unwrap();
                 }
+                model.ready.retain(|ready| model.runs.iter().any(|run| run.run_id == *ready && run.state == RunState::Queued));
+                machine.step(now, Input::Ready(Arc::new(model.ready.clone()))).unwrap();
                 let told = machine.step(now, Input::Runs(Arc::new(model.runs.clone()))).unwrap();
                 let again = told.iter().any(|effect| matches!(effect, Effect::Grant { .. }));
                 prop_assert!(!again, "what could be granted was granted at once");

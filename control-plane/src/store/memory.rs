@@ -15,8 +15,8 @@ use jiff::Timestamp;
 use self::state::State;
 use super::{
     Applied, BaselineEntry, Batch, Definition, Ending, EnqueueError, EntityBody, EntityRow, Eof, Event, Failure, Fault,
-    Figures, Granted, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, RunState, Store, StoreError,
-    Token, Verdict, WriteError, Writer,
+    Figures, Granted, Hold, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, RunState, Store,
+    StoreError, Token, Verdict, WriteError, Writer,
 };
 
 /// A [`Store`] in memory.
@@ -76,6 +76,10 @@ impl MemoryStore {
 
 #[async_trait]
 impl Store for MemoryStore {
+    fn place(&self) -> String {
+        "in memory".to_owned()
+    }
+
     async fn put_definitions(
         &self,
         definitions: Vec<NewDefinition>,
@@ -118,6 +122,10 @@ impl Store for MemoryStore {
         now: Timestamp,
     ) -> Result<Option<RunId>, StoreError> {
         self.transaction(|state| Ok(state.enqueue_scheduled(pipeline, seen, now)))
+    }
+
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        self.read(State::holds)
     }
 
     async fn runs(&self, pipeline: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {

@@ -1,10 +1,13 @@
 //! The rules of the store's transactions, without I/O: every store reads, asks here, and writes what it is told.
 
+mod runs;
+
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use hybrid_runner_openmetadata::entity::Kind;
 
-use super::{Deletions, Ending, Eof, Figures, Record, Refusal, Run, RunId, RunState, Writer};
+pub(super) use self::runs::{After, end, grant, join, joinable, may_be_granted};
+use super::{Deletions, Eof, Figures, Record, Refusal, Run, RunId, RunState, Writer};
 use crate::digest::{self, Hash};
 
 /// What a scope is counted in: the other kinds are what tables stand in and point to, and a run does not delete them.
@@ -249,16 +252,6 @@ pub(super) fn decided(figures: &mut Figures, applied: bool, deleted: u64) {
     figures.deletions = if applied { Deletions::Applied } else { Deletions::None };
     figures.deleted += deleted;
     figures.entities = figures.entities.saturating_sub(deleted);
-}
-
-/// What a run becomes when its lease ends without a commit.
-pub(super) fn ended(ending: Ending, attempt: u32) -> RunState {
-    match ending {
-        Ending::Failed => RunState::Failed,
-        Ending::Cancelled => RunState::Cancelled,
-        Ending::Again { max_attempts } if attempt < max_attempts => RunState::Queued,
-        Ending::Again { .. } => RunState::Failed,
-    }
 }
 
 /// The runs that a store drops when another one is queued: final ones beyond [`super::MAX_FINAL_RUNS`], given newest

@@ -11,8 +11,9 @@ mod look;
 mod push;
 mod rows;
 mod runs;
+mod transitions;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,8 +23,8 @@ use sqlx::{Connection as _, Sqlite, SqlitePool, Transaction};
 
 use super::{
     Applied, BaselineEntry, Batch, Definition, Ending, EnqueueError, EntityBody, EntityRow, Eof, Event, Failure, Fault,
-    Figures, Granted, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, RunState, Store, StoreError,
-    Token, Verdict, WriteError, Writer,
+    Figures, Granted, Hold, Lease, Listed, NewDefinition, Opened, PendingDeletions, Run, RunId, RunState, Store,
+    StoreError, Token, Verdict, WriteError, Writer,
 };
 
 /// How long a transaction waits for one of another process. Theirs are a few rows.
@@ -40,17 +41,25 @@ const PAGE_SIZE: u32 = 8 * 1024;
 /// it, a run of 1,000 tables (22 MB) would wait for that copy twice in its midst.
 const CHECKPOINT_PAGES: &str = "4096";
 
+// Result codes of SQLite: https://sqlite.org/rescode.html
+const SQLITE_READONLY: u32 = 8;
+const SQLITE_IOERR: u32 = 10;
+const SQLITE_FULL: u32 = 13;
+const SQLITE_CANTOPEN: u32 = 14;
+
 /// The schema, a file a version, in order.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("../../migrations/0001_initial.sql"),
     include_str!("../../migrations/0002_memos.sql"),
     include_str!("../../migrations/0003_connection_test.sql"),
     include_str!("../../migrations/0004_unreadable_secrets.sql"),
+    include_str!("../../migrations/0005_resume.sql"),
 ];
 
 /// A [`Store`] in a SQLite file.
 #[derive(Debug)]
 pub struct SqliteStore {
+    path: PathBuf,
     writer: SqlitePool,
     reader: SqlitePool,
 }
@@ -81,11 +90,17 @@ impl SqliteStore {
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
-        let writer = SqlitePoolOptions::new().max_connections(1).connect_with(options.clone()).await;
+        // A write that finds the disk full ends its transaction by itself, and the driver counts it as open for ever:
+        // such a connection is left for another one.
+        let writer = SqlitePoolOptions::new()
+            .max_connections(1)
+            .before_acquire(|connection, _| Box::pin(std::future::ready(Ok(!connection.is_in_transaction()))))
+            .connect_with(options.clone())
+            .await;
         let writer = writer.map_err(failed("open the file"))?;
         migrate(&writer).await?;
         let reader = SqlitePoolOptions::new().max_connections(READERS).connect_lazy_with(options.read_only(true));
-        Ok(Self { writer, reader })
+        Ok(Self { path: path.to_owned(), writer, reader })
     }
 
     /// Ends all connections. The store fails from now on.
@@ -103,8 +118,20 @@ impl SqliteStore {
 fn failed(action: &'static str) -> impl FnOnce(sqlx::Error) -> StoreError {
     move |error| match error {
         sqlx::Error::PoolClosed => StoreError::Closed,
-        error => StoreError::Database { action, source: Box::new(error) },
+        error => match primary_code(&error) {
+            Some(SQLITE_FULL) => StoreError::Full { action, source: Box::new(error) },
+            Some(SQLITE_READONLY | SQLITE_IOERR | SQLITE_CANTOPEN) => {
+                StoreError::Unusable { action, source: Box::new(error) }
+            }
+            _ => StoreError::Database { action, source: Box::new(error) },
+        },
     }
+}
+
+/// SQLite's primary result code; extended ones have more bits above.
+fn primary_code(error: &sqlx::Error) -> Option<u32> {
+    let code: u32 = error.as_database_error()?.code()?.parse().ok()?;
+    Some(code & 0xff)
 }
 
 async fn migrate(pool: &SqlitePool) -> Result<(), StoreError> {
@@ -153,6 +180,10 @@ macro_rules! reading {
 
 #[async_trait]
 impl Store for SqliteStore {
+    fn place(&self) -> String {
+        self.path.display().to_string()
+    }
+
     async fn put_definitions(
         &self,
         definitions: Vec<NewDefinition>,
@@ -191,6 +222,10 @@ impl Store for SqliteStore {
         transaction!(self, "queue a run", |db| runs::enqueue_scheduled(db, pipeline, seen, now))
     }
 
+    async fn holds(&self) -> Result<Vec<Hold>, StoreError> {
+        reading!(self, |db| look::holds(db))
+    }
+
     async fn runs(&self, pipeline: Option<&str>, limit: u32) -> Result<Vec<Run>, StoreError> {
         reading!(self, |db| runs::newest(db, pipeline, limit))
     }
@@ -211,7 +246,7 @@ impl Store for SqliteStore {
         listed: Listed,
         now: Timestamp,
     ) -> Result<Option<Granted>, StoreError> {
-        transaction!(self, "grant a run", |db| runs::grant(db, run_id, definition_version, agent, listed, now))
+        transaction!(self, "grant a run", |db| transitions::grant(db, run_id, definition_version, agent, listed, now))
     }
 
     async fn renew(&self, agent: &str, tokens: &[Token]) -> Result<Vec<RunId>, StoreError> {
@@ -226,11 +261,11 @@ impl Store for SqliteStore {
         detail: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        transaction!(self, "release a lease", |db| runs::release(db, writer, ending, reason, detail, now))
+        transaction!(self, "release a lease", |db| transitions::release(db, writer, ending, reason, detail, now))
     }
 
     async fn cancel(&self, run_id: RunId, now: Timestamp) -> Result<Option<RunState>, StoreError> {
-        transaction!(self, "cancel a run", |db| runs::cancel(db, run_id, now))
+        transaction!(self, "cancel a run", |db| transitions::cancel(db, run_id, now))
     }
 
     async fn expire(
@@ -241,7 +276,7 @@ impl Store for SqliteStore {
         reason: &str,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
-        transaction!(self, "end a lease", |db| runs::expire(db, run_id, lease, ending, reason, now))
+        transaction!(self, "end a lease", |db| transitions::expire(db, run_id, lease, ending, reason, now))
     }
 
     async fn open(&self, writer: &Writer) -> Result<Opened, WriteError> {

@@ -7,6 +7,8 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::ending::Checkpoint;
+
 /// The id of a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(Uuid);
@@ -175,8 +177,8 @@ pub struct UnreadableSecret {
     pub detail: String,
 }
 
-/// Where a run is. Queued → granted → running → committed, failed or cancelled; an active run whose agent is lost is
-/// queued again.
+/// Where a run is. Queued → granted → running → committed, failed or cancelled; an active run whose agent is lost or
+/// hands it back, or that failed with a reason that may pass, is queued again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunState {
@@ -238,8 +240,18 @@ pub struct Run {
     pub pipeline: String,
     /// Where it is.
     pub state: RunState,
-    /// How often it was granted.
+    /// 0 before the first grant; then 1, and one more for each failure with a reason that may pass.
     pub attempt: u32,
+    /// Whether only the schedule asked for it.
+    pub scheduled: bool,
+    /// Not granted before, because an attempt failed or an agent could not take it.
+    pub not_before: Option<Timestamp>,
+    /// Grants in a row whose agents were lost without one new durable record.
+    pub lost: u32,
+    /// Times in a row that it was handed back without one new durable record.
+    pub handed_back: u32,
+    /// Times that what was staged was dropped, because its source could not go on there.
+    pub restarts: u32,
     /// Whether nothing may be skipped because it looks unchanged.
     pub full: bool,
     /// The definition's version at the last grant; 0 before.
@@ -276,6 +288,33 @@ pub struct Lease {
 }
 
 impl Run {
+    /// A run that nobody was granted yet.
+    #[must_use]
+    pub fn queued(pipeline: &str, full: bool, scheduled: bool, now: Timestamp) -> Self {
+        Self {
+            run_id: RunId::new(),
+            pipeline: pipeline.to_owned(),
+            state: RunState::Queued,
+            attempt: 0,
+            scheduled,
+            not_before: None,
+            lost: 0,
+            handed_back: 0,
+            restarts: 0,
+            full,
+            definition_version: 0,
+            queued_at: now,
+            started_at: None,
+            ended_at: None,
+            agent: None,
+            reason: None,
+            detail: None,
+            complete: false,
+            figures: None,
+            lease: None,
+        }
+    }
+
     /// The token of the last grant.
     #[must_use]
     pub fn token(&self) -> Option<Token> {
@@ -354,11 +393,13 @@ impl Deletions {
     }
 }
 
-/// What the agent of a grant listed in its `Hello`, as far as a push depends on it.
+/// What the agent of a grant listed in its `Hello`, as far as a grant or a push depends on it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Listed {
     /// Capability `memos`.
     pub memos: bool,
+    /// Capability `resume`.
+    pub resume: bool,
 }
 
 /// A grant as made.
@@ -374,18 +415,6 @@ pub struct Granted {
     pub attempt: u32,
     /// Whether nothing may be skipped.
     pub full: bool,
-}
-
-/// How a run ends without a commit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ending {
-    /// It failed for good.
-    Failed,
-    /// It was cancelled.
-    Cancelled,
-    /// Another grant of it may follow, while it had fewer than this many.
-    Again {
-        /// With this many grants the run fails instead.
-        max_attempts: u32,
-    },
+    /// Where to go on; nothing when the run starts at the beginning.
+    pub checkpoint: Option<Checkpoint>,
 }

@@ -134,6 +134,11 @@ impl Session {
         self.requests.send(SessionRequest { message: Some(message) }).await.unwrap();
     }
 
+    /// As [`Session::say`]; whether anybody listens.
+    pub(crate) async fn says(&self, message: session_request::Message) -> bool {
+        self.requests.send(SessionRequest { message: Some(message) }).await.is_ok()
+    }
+
     pub(crate) async fn hear(&mut self) -> session_response::Message {
         let response = soon("a message of the session", self.responses.message()).await;
         response.unwrap().expect("the session ended").message.unwrap()
@@ -181,6 +186,21 @@ impl Session {
         self.say(session_request::Message::LeaseRequest(v1::LeaseRequest { slots })).await;
     }
 
+    /// Ends its part of a run, and is told that this is done.
+    pub(crate) async fn release(&mut self, token: &v1::WriteToken, outcome: v1::Outcome, reason: v1::Reason) {
+        self.say(session_request::Message::Release(v1::Release {
+            token: Some(token.clone()),
+            outcome: outcome.into(),
+            reason: reason.into(),
+            detail: "why".to_owned(),
+        }))
+        .await;
+        match self.hear().await {
+            session_response::Message::Released(released) => assert_eq!(released.run_id, token.run_id),
+            other => panic!("expected Released, got {other:?}"),
+        }
+    }
+
     /// A heartbeat for these leases; the runs that were renewed.
     pub(crate) async fn beat(&mut self, id: u64, tokens: &[v1::WriteToken]) -> Vec<String> {
         let renewal = |token: &v1::WriteToken| v1::LeaseRenewal { token: Some(token.clone()), progress: None };
@@ -196,6 +216,23 @@ impl Session {
     }
 }
 
+impl Session {
+    /// A heartbeat for this lease: that it was renewed, or how the session ended instead.
+    pub(crate) async fn try_beat(&mut self, id: u64, token: &v1::WriteToken) -> Result<(), Status> {
+        let renewals = vec![v1::LeaseRenewal { token: Some(token.clone()), progress: None }];
+        if !self.says(session_request::Message::Heartbeat(v1::Heartbeat { id, renewals })).await {
+            return Err(self.end().await);
+        }
+        match soon("an answer", self.responses.message()).await?.and_then(|response| response.message) {
+            Some(session_response::Message::HeartbeatAck(ack)) => {
+                assert_eq!(ack.renewed_run_ids, [token.run_id.as_str()]);
+                Ok(())
+            }
+            other => panic!("expected HeartbeatAck, got {other:?}"),
+        }
+    }
+}
+
 pub(crate) fn hello() -> v1::Hello {
     v1::Hello {
         protocol_min: 1,
@@ -203,7 +240,7 @@ pub(crate) fn hello() -> v1::Hello {
         agent_version: "test/1".to_owned(),
         instance_id: vec![7; 16].into(),
         // One that no control plane knows does no harm.
-        capabilities: vec!["memos".to_owned(), "telepathy".to_owned()],
+        capabilities: vec!["memos".to_owned(), "resume".to_owned(), "telepathy".to_owned()],
         sources: vec!["salesforce".to_owned()],
         held: Vec::new(),
         diagnostic: false,
@@ -225,12 +262,22 @@ impl Push {
 
     /// One that was opened.
     pub(crate) async fn open(client: &mut Client, token: &v1::WriteToken) -> (Self, v1::Opened) {
-        let mut push = Self::connect(client).await.unwrap();
+        Self::try_open(client, token).await.unwrap()
+    }
+
+    pub(crate) async fn try_open(client: &mut Client, token: &v1::WriteToken) -> Result<(Self, v1::Opened), Status> {
+        let mut push = Self::connect(client).await?;
         push.say(push_request::Message::Open(v1::Open { token: Some(token.clone()) })).await;
-        match push.hear().await {
-            push_response::Message::Opened(opened) => (push, opened),
+        match push.answer().await? {
+            push_response::Message::Opened(opened) => Ok((push, opened)),
             other => panic!("expected Opened, got {other:?}"),
         }
+    }
+
+    /// The next message, or how the push ended.
+    pub(crate) async fn answer(&mut self) -> Result<push_response::Message, Status> {
+        let response = soon("a message of the push", self.responses.message()).await?;
+        Ok(response.expect("the push ended").message.unwrap())
     }
 
     pub(crate) async fn say(&self, message: push_request::Message) {

@@ -9,7 +9,9 @@
 
 mod agent;
 mod connection_tests;
+mod full_disk;
 mod identity;
 mod plane;
 mod push;
+mod resume;
 mod session;

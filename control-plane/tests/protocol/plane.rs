@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control_plane::clock::{Clock, ManualClock};
-use control_plane::config::{Config, LeaseConfig, Tls};
+use control_plane::config::{Config, LeaseConfig, RetryConfig, Tls};
 use control_plane::identity::{Agent, Agents, hash_token};
 use control_plane::pki::{Authority, Issued};
 use control_plane::server::ServeError;
@@ -56,6 +56,15 @@ impl Plane {
     }
 
     pub(crate) async fn with_lease(lease: LeaseConfig) -> Self {
+        Self::with(lease, None).await
+    }
+
+    /// One whose store is this file.
+    pub(crate) async fn with_store(store: &Path) -> Self {
+        Self::with(LeaseConfig::default(), Some(store)).await
+    }
+
+    async fn with(lease: LeaseConfig, store: Option<&Path>) -> Self {
         let now = Timestamp::now();
         let folder = tempfile::tempdir().unwrap();
         let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
@@ -80,6 +89,9 @@ impl Plane {
         ] {
             let list = Agents::read(&path).await.unwrap().with(agent).unwrap();
             std::fs::write(&path, list).unwrap();
+        }
+        if let Some(store) = store {
+            std::os::unix::fs::symlink(store, folder.path().join("store.db")).unwrap();
         }
         let clock = ManualClock::new(now);
         let (bound, address, handle) = bind(folder.path(), lease, &clock).await;
@@ -141,6 +153,7 @@ async fn bind(folder: &Path, lease: LeaseConfig, clock: &ManualClock) -> (contro
         agents: folder.join("agents.yaml"),
         lease,
         health: None,
+        retry: RetryConfig::default(),
     };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store).await.unwrap());
     let clock: Arc<dyn Clock> = Arc::new(clock.clone());

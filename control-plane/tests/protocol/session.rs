@@ -15,7 +15,10 @@ async fn welcome_says_what_is_in_force() {
     let plane = Plane::start().await;
     let (mut session, welcome) = Session::hello(&mut west(&plane).await).await;
     assert_eq!(welcome.protocol, 1);
-    assert_eq!(welcome.capabilities, ["zstd", "memos", "test_connection", "secret_preflight", "diagnostic"]);
+    assert_eq!(
+        welcome.capabilities,
+        ["zstd", "memos", "resume", "drain", "test_connection", "secret_preflight", "diagnostic"]
+    );
     assert_eq!(welcome.heartbeat_interval.unwrap().seconds, 15);
     assert_eq!(welcome.lease_ttl.unwrap().seconds, 60);
     let definition = session.definition().await;
@@ -55,16 +58,11 @@ async fn a_version_that_is_not_spoken_is_refused() {
 async fn a_message_of_a_capability_that_was_not_listed_is_a_violation_that_names_it() {
     let plane = Plane::start().await;
     let mut client = west(&plane).await;
-    for (message, capability) in [
-        (session_request::Message::Draining(v1::Draining::default()), "`drain`"),
-        (session_request::Message::LogLines(v1::LogLines::default()), "`logs`"),
-    ] {
-        let (mut session, _) = Session::hello(&mut client).await;
-        session.say(message).await;
-        let status = session.end().await;
-        assert_eq!(reason(&status), Reason::ProtocolViolation);
-        assert!(status.message().contains(capability), "{}", status.message());
-    }
+    let (mut session, _) = Session::hello(&mut client).await;
+    session.say(session_request::Message::LogLines(v1::LogLines::default())).await;
+    let status = session.end().await;
+    assert_eq!(reason(&status), Reason::ProtocolViolation);
+    assert!(status.message().contains("`logs`"), "{}", status.message());
 }
 
 #[tokio::test]
@@ -270,7 +268,7 @@ async fn a_run_that_is_handed_back_is_granted_again() {
         .await;
     assert!(matches!(session.hear().await, session_response::Message::Released(_)));
     let again = session.grant().await;
-    assert_eq!(again.attempt, 2);
+    assert_eq!(again.attempt, 1, "it does not count");
     let again = again.token.unwrap();
     assert_eq!(again.run_id, token.run_id);
     assert!(again.fence > token.fence);
@@ -329,7 +327,7 @@ async fn a_lease_that_is_not_renewed_goes_to_another_agent() {
             break grant;
         }
     };
-    assert_eq!(grant.attempt, 2);
+    assert_eq!(grant.attempt, 1, "a lost agent does not count");
     let taken = grant.token.unwrap();
     assert_eq!(taken.run_id, token.run_id);
     assert!(taken.fence > token.fence);

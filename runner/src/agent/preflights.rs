@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use hybrid_runner_connector::Reason;
 use hybrid_runner_secrets::Resolver;
-use tokio::task::{Id, JoinError, JoinSet};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 use tracing::{error, warn};
 
 use crate::plan::Plan;
@@ -16,23 +16,35 @@ use crate::telemetry::Chain;
 /// A preflight's task that ended.
 pub(super) type PreflightJoined = Result<(Id, Vec<UnreadableSecret>), JoinError>;
 
-/// The preflights under way: as many as there are definitions without an answer. The stores bound their reads.
+/// The preflights under way: at most one for each definition. The stores bound their reads.
 #[derive(Default)]
 pub(super) struct Preflights {
     pub(super) running: JoinSet<Vec<UnreadableSecret>>,
-    definitions: BTreeMap<Id, (String, u64)>,
+    definitions: BTreeMap<Id, Definition>,
+}
+
+struct Definition {
+    pipeline: String,
+    version: u64,
+    task: AbortHandle,
 }
 
 impl Preflights {
-    /// Begins the preflight of a definition's plan.
+    /// Begins the preflight of a definition's plan, in place of that of an earlier version.
     pub(super) fn begin(&mut self, pipeline: String, version: u64, plan: Arc<Plan>, secrets: Resolver) {
+        self.forget(&pipeline);
         let name = pipeline.clone();
         let look = async move {
             let checked = preflight::check(plan.source.as_ref(), &secrets).await;
             checked.into_iter().filter_map(|checked| unreadable(&name, checked)).collect()
         };
-        let task = self.running.spawn(look).id();
-        self.definitions.insert(task, (pipeline, version));
+        let task = self.running.spawn(look);
+        self.definitions.insert(task.id(), Definition { pipeline, version, task });
+    }
+
+    /// Nobody waits for the answer to this definition any more.
+    pub(super) fn forget(&mut self, pipeline: &str) {
+        self.definitions.values().filter(|old| old.pipeline == pipeline).for_each(|old| old.task.abort());
     }
 
     /// The answer to the definition whose preflight ended; `None` when nobody waits for it.
@@ -48,7 +60,7 @@ impl Preflights {
                 (failed.id(), Vec::new())
             }
         };
-        let (pipeline, version) = self.definitions.remove(&task)?;
+        let Definition { pipeline, version, .. } = self.definitions.remove(&task)?;
         Some(Command::Answer { pipeline, version, verdict: Verdict::Accepted { unreadable } })
     }
 

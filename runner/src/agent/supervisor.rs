@@ -1,6 +1,6 @@
 //! What the agent does about each thing that happens: no I/O, no waiting.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ use tracing::{Instrument as _, error, info, warn};
 
 use super::Agent;
 use super::connection_tests::{ConnectionTests, TestJoined};
+use super::outbox::Outbox;
 use super::preflights::{PreflightJoined, Preflights};
 use crate::event::{AgentEvent, RunProgress};
 use crate::lease::{Leases, Lost};
@@ -26,8 +27,11 @@ use crate::status;
 use crate::telemetry;
 use crate::upload::Target;
 
-/// Reports of runs that wait while there is no session; they are best effort, more are dropped.
-const REPORTS: usize = 1000;
+/// After a grant that could not be taken up the slot is offered again after this long: two sides that do not agree about
+/// what can be run do not busy each other.
+const OFFER_AGAIN: Duration = Duration::from_secs(1);
+/// How long a leaving agent waits for its releases to be answered.
+const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A run's task that ended; none: it was stopped.
 pub(super) type RunJoined = Result<(Id, Option<Ended>), JoinError>;
@@ -45,7 +49,7 @@ pub(super) struct Supervisor {
     pub(super) tests: ConnectionTests,
     pub(super) preflights: Preflights,
     /// What is to be said to the control plane.
-    pub(super) outbox: VecDeque<Command>,
+    pub(super) outbox: Outbox,
     held: watch::Sender<Vec<Held>>,
     link: watch::Receiver<Option<Link>>,
     noticed: mpsc::Sender<(RunId, Notice)>,
@@ -53,8 +57,15 @@ pub(super) struct Supervisor {
     metrics: Metrics,
     /// Of the redactor, as far as the log has them.
     hits: u64,
-    /// Until when a stopping agent waits.
-    leaves_at: Option<Instant>,
+    drain_timeout: Duration,
+    leaving: Option<Leaving>,
+    offers_again_at: Option<Instant>,
+}
+
+/// How an agent leaves: its runs may end, then they are handed back, then it goes.
+struct Leaving {
+    hands_back_at: Instant,
+    leaves_at: Instant,
 }
 
 struct Planned {
@@ -96,36 +107,63 @@ impl Supervisor {
             running: BTreeMap::new(),
             runs: JoinSet::new(),
             preflights: Preflights::default(),
-            outbox: VecDeque::new(),
+            outbox: Outbox::default(),
             held,
             link,
             noticed,
             observers: agent.observers,
             metrics: agent.metrics,
             hits: 0,
-            leaves_at: None,
+            drain_timeout: agent.config.drain_timeout.min(crate::config::AgentConfig::MAX_DRAIN_TIMEOUT),
+            leaving: None,
+            offers_again_at: None,
         }
     }
 
-    pub(super) fn is_stopping(&self) -> bool {
-        self.leaves_at.is_some()
+    pub(super) fn is_leaving(&self) -> bool {
+        self.leaving.is_some()
     }
 
-    /// Whether a stopping agent has nothing left to wait for.
+    /// Whether a leaving agent has nothing left to wait for.
     pub(super) fn is_done(&self, now: Instant) -> bool {
         let is_settled = self.running.is_empty() && !self.leases.has_unanswered();
-        self.leaves_at.is_some_and(|leaves_at| is_settled || now >= leaves_at)
+        self.leaving.as_ref().is_some_and(|leaving| is_settled || now >= leaving.leaves_at)
     }
 
-    pub(super) fn stop(&mut self, farewell: Duration) {
-        info!(runs = self.running.len(), "stopping, handing runs back");
-        self.leaves_at = Some(Instant::now() + farewell);
-        for running in self.running.values_mut() {
+    /// Takes nothing new; what runs may end within the drain's time and is handed back then.
+    pub(super) fn drain(&mut self) {
+        let (now, timeout_s) = (Instant::now(), self.drain_timeout.as_secs());
+        info!(
+            runs = self.running.len(),
+            timeout_s, "leaving: runs may end until the timeout, then they are handed back"
+        );
+        let hands_back_at = now + self.drain_timeout;
+        self.leaving = Some(Leaving { hands_back_at, leaves_at: hands_back_at + FAREWELL });
+        self.say_draining(now);
+        self.offer();
+        self.hand_back(now);
+    }
+
+    fn say_draining(&mut self, now: Instant) {
+        if let Some(leaving) = &self.leaving {
+            self.outbox.push(Command::Drain { within: leaving.leaves_at.saturating_duration_since(now) });
+        }
+    }
+
+    /// Stops what still runs when a leaving agent's time is over.
+    fn hand_back(&mut self, now: Instant) {
+        if self.leaving.as_ref().is_none_or(|leaving| now < leaving.hands_back_at) {
+            return;
+        }
+        for (run_id, running) in &mut self.running {
+            if running.stop.is_cancelled() {
+                continue;
+            }
+            info!(%run_id, pipeline = %running.pipeline, "handing the run back");
             let ended = || Ended::handed_back(Reason::DRAINING, "the agent is stopping");
             running.stopped.get_or_insert_with(ended);
             running.stop.cancel();
         }
-        self.offer();
     }
 
     pub(super) fn on_session(&mut self, event: Event) {
@@ -134,9 +172,10 @@ impl Supervisor {
                 info!(%control_plane, "session with the control plane began");
                 // Every session sends the definitions anew, and answers are for one session.
                 self.definitions.clear();
-                self.outbox.retain(|command| matches!(command, Command::Report(_)));
+                self.outbox.keep_reports();
                 let lost = self.leases.welcomed(terms, lost);
                 self.lose(lost);
+                self.say_draining(Instant::now());
                 self.offer();
                 self.tell(AgentEvent::Connected { control_plane });
             }
@@ -144,6 +183,7 @@ impl Supervisor {
             Event::Undefined { pipeline } => {
                 info!(%pipeline, "definition removed");
                 self.definitions.remove(&pipeline);
+                self.preflights.forget(&pipeline);
             }
             Event::Granted(grant) => self.on_grant(grant),
             Event::Renewed { sent_at, renewed, lost } => {
@@ -156,8 +196,8 @@ impl Supervisor {
                 self.lose(lost);
             }
             Event::TestAsked(request) => {
-                let answer = self.tests.ask(request, self.leaves_at.is_some());
-                self.outbox.extend(answer);
+                let answer = self.tests.ask(request, self.is_leaving());
+                self.say(answer);
             }
             Event::Ended { problem } => {
                 self.tests.abandon();
@@ -172,16 +212,27 @@ impl Supervisor {
         let lost = self.leases.expired();
         self.lose(lost);
         self.send_releases();
+        let now = Instant::now();
+        self.hand_back(now);
+        if self.offers_again_at.is_some_and(|at| now >= at) {
+            self.offer();
+        }
     }
 
     pub(super) fn on_tested(&mut self, joined: TestJoined) {
         let answer = self.tests.ended(joined);
-        self.outbox.extend(answer);
+        self.say(answer);
     }
 
     pub(super) fn on_preflight(&mut self, joined: PreflightJoined) {
         let answer = self.preflights.ended(joined);
-        self.outbox.extend(answer);
+        self.say(answer);
+    }
+
+    fn say(&mut self, command: Option<Command>) {
+        if let Some(command) = command {
+            self.outbox.push(command);
+        }
     }
 
     pub(super) fn on_notice(&mut self, run_id: &RunId, notice: Notice) {
@@ -191,10 +242,8 @@ impl Supervisor {
             Severity::Info => info!(%run_id, %pipeline, code, "{text}"),
             Severity::Warning => warn!(%run_id, %pipeline, code, "{text}"),
         }
-        if self.outbox.len() < REPORTS {
-            let report = status::report(running.token.clone(), notice.clone());
-            self.outbox.push_back(Command::Report(report));
-        }
+        let report = status::report(running.token.clone(), notice.clone());
+        self.outbox.push(Command::Report(report));
         self.tell(AgentEvent::Notice { run_id: run_id.to_string(), pipeline: pipeline.clone(), notice });
     }
 
@@ -258,7 +307,7 @@ impl Supervisor {
                 };
                 self.tell(rejected);
                 let verdict = Verdict::Refused(reason, detail);
-                self.outbox.push_back(Command::Answer { pipeline: pipeline.clone(), version, verdict });
+                self.outbox.push(Command::Answer { pipeline: pipeline.clone(), version, verdict });
                 None
             }
         };
@@ -272,9 +321,15 @@ impl Supervisor {
 
     fn on_grant(&mut self, grant: Grant) {
         let run_id = grant.token.run_id.clone();
-        if self.running.contains_key(&run_id) {
-            warn!(%run_id, "granted a run that is running; ignored");
-            return;
+        if let Some(running) = self.running.get(&run_id) {
+            let (held, granted) = (running.token.fence, grant.token.fence);
+            warn!(%run_id, held, granted, "granted a run that is running");
+            if granted <= held {
+                return;
+            }
+            // The lease was lost before this agent noticed. The new one is declined while the old run still stops.
+            let lost = self.leases.revoked(run_id.clone(), Reason::FENCED);
+            self.lose(lost);
         }
         let lease = self.leases.granted(run_id.clone());
         let plan = match self.startable(&grant) {
@@ -282,6 +337,7 @@ impl Supervisor {
             Err((reason, detail)) => {
                 warn!(%run_id, pipeline = %grant.pipeline, %reason, detail, "grant declined");
                 self.leases.give_back(status::decline(grant.token, reason, detail.to_owned()));
+                self.offers_again_at = Some(Instant::now() + OFFER_AGAIN);
                 return;
             }
         };
@@ -325,7 +381,7 @@ impl Supervisor {
 
     /// The plan to run, or why this agent does not.
     fn startable(&self, grant: &Grant) -> Result<Arc<Plan>, (Reason, &'static str)> {
-        if self.is_stopping() {
+        if self.is_leaving() {
             return Err((Reason::DRAINING, "the agent is stopping"));
         }
         if self.running.len() >= self.slots {
@@ -358,14 +414,15 @@ impl Supervisor {
     }
 
     fn send_releases(&mut self) {
-        self.outbox.extend(self.leases.releases_due().into_iter().map(Command::Release));
+        self.leases.releases_due().into_iter().for_each(|release| self.outbox.push(Command::Release(release)));
     }
 
     /// Says how many runs can be taken now.
     fn offer(&mut self) {
-        let free = if self.is_stopping() { 0 } else { self.slots.saturating_sub(self.running.len()) };
+        self.offers_again_at = None;
+        let free = if self.is_leaving() { 0 } else { self.slots.saturating_sub(self.running.len()) };
         let slots = u32::try_from(free).unwrap_or_default();
-        self.outbox.push_back(Command::Offer { slots });
+        self.outbox.push(Command::Offer { slots });
     }
 
     /// Shows heartbeats the leases to renew.

@@ -5,6 +5,7 @@ mod secrets;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost, Proxy};
 use hybrid_runner_secrets::SecretRef;
@@ -25,6 +26,8 @@ pub(super) struct ConfigFile {
     /// How many runs at once.
     #[schemars(range(min = 1, max = 4))]
     slots: u32,
+    /// How long a stopping agent lets its runs go on before it hands them back, such as 20s or 1m; at most an hour.
+    drain_timeout: String,
     /// Where credentials are read.
     secrets: SecretsFile,
     /// What is local about Salesforce.
@@ -42,6 +45,7 @@ impl Default for ConfigFile {
         Self {
             control_plane: ControlPlaneFile::default(),
             slots: AgentConfig::MAX_SLOTS,
+            drain_timeout: format!("{}s", AgentConfig::DRAIN_TIMEOUT.as_secs()),
             secrets: SecretsFile::default(),
             salesforce: SalesforceFile::default(),
             policy: PolicyFile::default(),
@@ -159,6 +163,7 @@ impl ConfigFile {
         Ok(Settings {
             control_plane: self.control_plane.parse(directory)?,
             slots: self.slots,
+            drain_timeout: drain_timeout(&self.drain_timeout)?,
             has_stores: self.secrets.has_stores(),
             secrets: self.secrets.parse(directory)?,
             policy: self.policy.parse(&salesforce, prefixes)?,
@@ -176,6 +181,16 @@ impl HealthFile {
             ConfigError::field("health.listen", "is not an address; accepted: ADDRESS:PORT, such as 0.0.0.0:8080")
         })
     }
+}
+
+fn drain_timeout(text: &str) -> Result<Duration, ConfigError> {
+    let parsed = text.parse::<jiff::SignedDuration>().ok().and_then(|duration| Duration::try_from(duration).ok());
+    parsed.filter(|timeout| *timeout <= AgentConfig::MAX_DRAIN_TIMEOUT).ok_or_else(|| {
+        ConfigError::field(
+            "drain_timeout",
+            "is a string that is no duration up to an hour; accepted: such as 20s, 1m 30s, or 0s",
+        )
+    })
 }
 
 impl ControlPlaneFile {

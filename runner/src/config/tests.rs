@@ -78,6 +78,18 @@ fn an_empty_configuration_has_defaults_and_no_agent() {
 }
 
 #[test]
+fn the_time_for_a_drain_is_a_duration_of_at_most_an_hour() {
+    let timeout = |text: &str| load(text).unwrap().drain_timeout;
+    assert_eq!(timeout("slots: 1"), Duration::from_secs(20));
+    assert_eq!(timeout("drain_timeout: 1m 30s"), Duration::from_secs(90));
+    assert_eq!(timeout("drain_timeout: 0s"), Duration::ZERO);
+    for wrong in ["soon", "-7s", "61m", "17"] {
+        let text = refusal(&format!("drain_timeout: '{wrong}'"));
+        assert!(text.starts_with("drain_timeout: is a string that is no duration") && !text.contains(wrong), "{text}");
+    }
+}
+
+#[test]
 fn an_unknown_key_is_refused_with_its_path_and_the_near_one() {
     assert_eq!(
         refusal("control_plane: {endpont: x}"),
@@ -87,7 +99,7 @@ fn an_unknown_key_is_refused_with_its_path_and_the_near_one() {
     assert_eq!(text, "salesforce.hosts[0].hots: is not a known key; did you mean `host`?");
     assert_eq!(
         refusal("vault: {}"),
-        "vault: is not a known key; known here: control_plane, log, policy, salesforce, secrets, slots"
+        "vault: is not a known key; known here: control_plane, drain_timeout, log, policy, salesforce, secrets, slots"
     );
 }
 
@@ -233,6 +245,7 @@ fn what_is_printed_of_a_configuration_holds_no_secret() {
             identity: Identity::Certificate { certificate: inline(), key: inline() },
         },
         slots: 1,
+        drain_timeout: Duration::ZERO,
         secrets: Arc::default(),
         salesforce: LocalConfig::default(),
         policy: None,

@@ -46,7 +46,8 @@ pub(super) async fn drive(session: &mut Session, link: Link) -> End {
     let held = session.held.borrow().clone();
     let (machine, effects) = Machine::start(session.clock.now(), held);
     let (outgoing, messages) = mpsc::channel(OUTGOING);
-    let mut driver = Driver { session, link, machine, outgoing, tick: LONGEST_TICK, takes_preflight: false };
+    let mut driver =
+        Driver { session, link, machine, outgoing, tick: LONGEST_TICK, takes_preflight: false, knows_drain: false };
     let error = match driver.run(effects, messages).await {
         Ok(never) => match never {},
         Err(error) => error,
@@ -65,6 +66,8 @@ struct Driver<'a> {
     tick: Duration,
     /// Whether the control plane takes unreadable references with the answer to a definition.
     takes_preflight: bool,
+    /// Whether the control plane knows what `Draining` is.
+    knows_drain: bool,
 }
 
 impl Driver<'_> {
@@ -113,6 +116,7 @@ impl Driver<'_> {
                 self.link.zstd |= wire::lists(&message, wire::ZSTD);
                 self.link.memos |= wire::lists(&message, wire::MEMOS);
                 self.takes_preflight |= wire::lists(&message, wire::SECRET_PREFLIGHT);
+                self.knows_drain |= wire::lists(&message, wire::DRAIN);
                 Ok(Input::Received(wire::received(message)))
             }
             Ok(None) => Err(SessionError::Closed),
@@ -147,6 +151,7 @@ impl Driver<'_> {
                 let verdict = Verdict::Accepted { unreadable: Vec::new() };
                 wire::said(Say::Answer { pipeline, version, verdict }, &self.session.redactor)
             }
+            Say::Draining { .. } if !self.knows_drain => None,
             other => wire::said(other, &self.session.redactor),
         };
         let Some(message) = message else { return Ok(()) };

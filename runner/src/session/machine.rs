@@ -12,27 +12,31 @@
 //! | Open | answer to a definition of this session | `DefinitionStatus` | | Open |
 //! | Open | offer of slots | `LeaseRequest`, once no pause is in force and if it differs from what is open | | Open |
 //! | Open | `Grant` of a definition that was sent | | Granted | Open |
-//! | Open | `Grant` of another one | | | violation |
+//! | Open | `Grant` of another one, or one of five that no slot was asked for | | | violation |
 //! | Open | release, report | `Release`, `RunEvent` | | Open |
+//! | Open | drain | `Draining` | | Open |
 //! | Open | a heartbeat is due | `Heartbeat` with the leases held | | Open |
 //! | Open | `HeartbeatAck` of an unanswered heartbeat | | Renewed | Open |
-//! | Open | `HeartbeatAck` of another one | | | violation |
-//! | Open | no answer to a heartbeat for 10 s | | | error |
+//! | Open | `HeartbeatAck` of another one, or of a run that the heartbeat did not list | | | violation |
+//! | Open | no answer to a heartbeat for 10 s, or a third of the leases' time to live | | | error |
 //! | Open | `Released`, `Revoke` | | Released, Revoked | Open |
 //! | Open | `Pushback` | no `LeaseRequest` until it is over | | Open |
 //! | Open | `TestConnection` | | TestAsked | Open |
-//! | Open | `TestConnection` with the id of one that is not answered | | | violation |
+//! | Open | `TestConnection` with the id of one that is not answered, or one too many of these | | | violation |
 //! | Open | answer to a test of this session | `TestConnectionResult` | | Open |
 //! | Open | `Welcome` | | | violation |
+//! | Greeting | `Welcome` with terms that cannot be kept, or a lease that was not listed | | | violation |
+//! | any | more messages, definitions or bytes of them than [`super::limits`] | | | violation |
 //! | any | a message of a capability that this agent did not list | | | violation, which names it |
 //! | any | a message that is none, or malformed | | | violation |
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::connect::ConnectError;
+use super::limits::{Bucket, CROSSING, Definitions, TESTS, check_terms};
 use super::{
     Command, Definition, Event, Grant, Held, LONGEST_PAUSE, Reason, Refusal, Release, Report, RunId, Terms,
     TestRequest, TestStep, Verdict,
@@ -96,6 +100,7 @@ pub(super) enum Say {
     Release(Release),
     Report(Report),
     Tested { request_id: String, steps: Vec<TestStep> },
+    Draining { within: Duration },
 }
 
 #[derive(Debug, Clone)]
@@ -115,7 +120,7 @@ pub(crate) enum SessionError {
     Version(u32),
     #[error("no Welcome within 10 s of Hello")]
     NoWelcome,
-    #[error("no answer to a heartbeat within 10 s")]
+    #[error("no answer to a heartbeat in time")]
     Unresponsive,
     #[error("the connection does not take messages: none for 10 s")]
     Stuck,
@@ -151,8 +156,8 @@ enum State {
 #[derive(Debug)]
 struct Open {
     terms: Terms,
-    /// By pipeline: the version received last, and whether it was answered.
-    definitions: BTreeMap<String, (u64, bool)>,
+    messages: Bucket,
+    definitions: Definitions,
     next_heartbeat: Moment,
     last_id: u64,
     unanswered: VecDeque<Beat>,
@@ -160,6 +165,8 @@ struct Open {
     asked: u32,
     /// Slots that the agent has.
     offered: u32,
+    /// Grants that came while no slot was asked for.
+    unasked: u32,
     paused_until: Option<Moment>,
     /// Ids of the connection tests that are not answered. The agent answers each: at once those that it does not take.
     tests: BTreeSet<String>,
@@ -241,19 +248,22 @@ fn on_greeting(
     if protocol != PROTOCOL {
         return Err(SessionError::Version(protocol));
     }
-    if terms.heartbeat_interval.is_zero() || terms.lease_ttl <= terms.heartbeat_interval {
-        return violation("Welcome.lease_ttl is not longer than Welcome.heartbeat_interval, or that is 0");
+    check_terms(terms).or_else(violation)?;
+    if !resumed.iter().all(|run| listed.contains(run)) {
+        return violation("Welcome.resumed_run_ids names a run that Hello did not");
     }
     let lost = listed.iter().filter(|run| !resumed.contains(run)).cloned().collect();
     let open = Open {
         terms,
-        definitions: BTreeMap::new(),
+        messages: Bucket::full(now),
+        definitions: Definitions::default(),
         // At once: what was resumed is renewed by a heartbeat, not by `Welcome`.
         next_heartbeat: now,
         last_id: 0,
         unanswered: VecDeque::new(),
         asked: 0,
         offered: 0,
+        unasked: 0,
         paused_until: None,
         tests: BTreeSet::new(),
     };
@@ -274,10 +284,16 @@ impl Open {
     }
 
     fn on_received(&mut self, now: Moment, received: Received) -> Result<Vec<Effect>, SessionError> {
+        // All definitions come at once when a session begins; they have a limit of their own.
+        let is_free =
+            matches!(&received, Received::Definition(definition) if self.definitions.is_new(&definition.pipeline));
+        if !is_free {
+            self.messages.take(now).or_else(violation)?;
+        }
         let event = match received {
             Received::Welcome { .. } => return violation("a second Welcome"),
             Received::Definition(definition) => {
-                self.definitions.insert(definition.pipeline.clone(), (definition.version, false));
+                self.definitions.insert(&definition).or_else(violation)?;
                 Event::Defined(definition)
             }
             Received::DefinitionRemoved { pipeline } => {
@@ -288,11 +304,13 @@ impl Open {
             Received::HeartbeatAck { id, renewed } => self.on_ack(id, &renewed)?,
             Received::Released(run_id) => Event::Released(run_id),
             Received::Revoke { run_id, reason } => Event::Revoked { run_id, reason },
-            Received::TestConnection(request) if self.tests.insert(request.request_id.clone()) => {
+            Received::TestConnection(request) => {
+                if self.tests.len() == TESTS || !self.tests.insert(request.request_id.clone()) {
+                    return violation(
+                        "a TestConnection with the id of one that is not answered, or one of 65 of these",
+                    );
+                }
                 Event::TestAsked(request)
-            }
-            Received::TestConnection(_) => {
-                return violation("a TestConnection with the id of one that is not answered");
             }
             Received::Pushback(pause) => {
                 self.paused_until = Some(now + pause.min(LONGEST_PAUSE));
@@ -307,8 +325,14 @@ impl Open {
     fn on_grant(&mut self, grant: Grant) -> Result<Event, SessionError> {
         // A definition that changed while the grant was under way is still to be answered, or was refused: whether the
         // agent can run the version granted is the agent's to say.
-        if self.definitions.get(&grant.pipeline).is_none_or(|(version, _)| *version < grant.definition_version) {
+        if self.definitions.version(&grant.pipeline).is_none_or(|version| version < grant.definition_version) {
             return violation("a Grant of a definition that was not sent");
+        }
+        if self.asked == 0 {
+            self.unasked += 1;
+        }
+        if self.unasked > CROSSING {
+            return violation("Grants that no slot was asked for");
         }
         self.asked = self.asked.saturating_sub(1);
         self.offered = self.offered.saturating_sub(1);
@@ -323,24 +347,25 @@ impl Open {
         let Some(beat) = self.unanswered.drain(..=at).next_back() else {
             return violation("a HeartbeatAck of no heartbeat");
         };
+        if !renewed.iter().all(|run| beat.listed.contains(run)) {
+            return violation("HeartbeatAck.renewed_run_ids names a run that the heartbeat did not list");
+        }
         let (renewed, lost) = beat.listed.into_iter().partition(|run| renewed.contains(run));
         Ok(Event::Renewed { sent_at: beat.sent_at, renewed, lost })
     }
 
     fn on_command(&mut self, now: Moment, command: Command) -> Vec<Effect> {
         match command {
-            Command::Answer { pipeline, version, verdict } => match self.definitions.get_mut(&pipeline) {
-                Some((current, answered @ false)) if *current == version => {
-                    *answered = true;
-                    vec![Effect::Say(Say::Answer { pipeline, version, verdict })]
-                }
-                // It is about an earlier version, or was meant for an earlier session.
-                Some(_) | None => Vec::new(),
-            },
+            Command::Answer { pipeline, version, verdict } if self.definitions.answer(&pipeline, version) => {
+                vec![Effect::Say(Say::Answer { pipeline, version, verdict })]
+            }
+            // It is about an earlier version, or was meant for an earlier session.
+            Command::Answer { .. } => Vec::new(),
             Command::Offer { slots } => {
                 self.offered = slots;
                 self.ask(now)
             }
+            Command::Drain { within } => vec![Effect::Say(Say::Draining { within })],
             Command::Release(release) => vec![Effect::Say(Say::Release(release))],
             Command::Report(report) => vec![Effect::Say(Say::Report(report))],
             Command::Tested { request_id, steps } if self.tests.remove(&request_id) => {
@@ -352,7 +377,8 @@ impl Open {
     }
 
     fn on_tick(&mut self, now: Moment, held: Vec<Held>) -> Result<Vec<Effect>, SessionError> {
-        if self.unanswered.front().is_some_and(|beat| now.since(beat.sent_at) >= ANSWER) {
+        let patience = ANSWER.min(self.terms.lease_ttl / 3);
+        if self.unanswered.front().is_some_and(|beat| now.since(beat.sent_at) >= patience) {
             return Err(SessionError::Unresponsive);
         }
         let mut effects = self.ask(now);

@@ -8,6 +8,7 @@ use hybrid_runner_secrets::Redactor;
 use v1::session_request::Message as Request;
 use v1::session_response::Message as Response;
 
+use super::limits;
 use super::machine::{PROTOCOL, Received, Say};
 use super::{
     Definition, Grant, Held, LeaseId, Outcome, Reason, Release, Report, RunId, Terms, TestOutcome, TestRequest,
@@ -16,13 +17,15 @@ use super::{
 use crate::event::RunProgress;
 
 /// What this agent can do beyond the base. Every other capability of the contract comes with its own change.
-const CAPABILITIES: [&str; 5] = [ZSTD, MEMOS, "test_connection", SECRET_PREFLIGHT, "traceparent"];
+const CAPABILITIES: [&str; 7] = [ZSTD, MEMOS, "test_connection", SECRET_PREFLIGHT, "resume", DRAIN, "traceparent"];
 /// Push is compressed when both sides list it.
 pub(super) const ZSTD: &str = "zstd";
 /// Records and the baseline carry memos when both sides list it.
 pub(super) const MEMOS: &str = "memos";
 /// The answer to a definition says which references cannot be read, when both sides list it.
 pub(super) const SECRET_PREFLIGHT: &str = "secret_preflight";
+/// An agent that leaves says so when the other side lists it.
+pub(super) const DRAIN: &str = "drain";
 /// A session that only looks. The agent lists it for such a session only.
 pub(super) const DIAGNOSTIC: &str = "diagnostic";
 
@@ -37,30 +40,26 @@ const MAX_SECRETS: usize = 64;
 /// 256 KiB of a message.
 const MAX_STEPS: usize = 24;
 
-/// The longest id of a connection test, in bytes.
-const MAX_REQUEST_ID: usize = 256;
-
 pub(super) fn received(response: v1::SessionResponse) -> Received {
     let unasked = |message, capability| Received::Unasked { message, capability };
     let parsed = match response.message {
         None => Err("a message with no content".to_owned()),
         Some(Response::Welcome(welcome)) => welcomed(welcome),
         Some(Response::Definition(v1::Definition { pipeline, version, workflow_json })) => {
-            Ok(Received::Definition(Definition { pipeline, version, workflow_json }))
+            named(pipeline, "Definition.pipeline")
+                .map(|pipeline| Received::Definition(Definition { pipeline, version, workflow_json }))
         }
-        Some(Response::DefinitionRemoved(removed)) => Ok(Received::DefinitionRemoved { pipeline: removed.pipeline }),
+        Some(Response::DefinitionRemoved(removed)) => named(removed.pipeline, "DefinitionRemoved.pipeline")
+            .map(|pipeline| Received::DefinitionRemoved { pipeline }),
         Some(Response::Grant(grant)) => granted(grant),
-        Some(Response::HeartbeatAck(ack)) => {
-            Ok(Received::HeartbeatAck { id: ack.id, renewed: runs(&ack.renewed_run_ids) })
-        }
-        Some(Response::Released(released)) => Ok(Received::Released(RunId::new(&released.run_id))),
-        Some(Response::Revoke(revoke)) => {
-            Ok(Received::Revoke { run_id: RunId::new(&revoke.run_id), reason: reason(revoke.reason) })
-        }
+        Some(Response::HeartbeatAck(ack)) => runs(&ack.renewed_run_ids, "HeartbeatAck.renewed_run_ids")
+            .map(|renewed| Received::HeartbeatAck { id: ack.id, renewed }),
+        Some(Response::Released(released)) => run(&released.run_id, "Released.run_id").map(Received::Released),
+        Some(Response::Revoke(revoke)) => run(&revoke.run_id, "Revoke.run_id")
+            .map(|run_id| Received::Revoke { run_id, reason: reason(revoke.reason) }),
         Some(Response::Pushback(pushback)) => {
             duration(pushback.retry_after, "Pushback.retry_after").map(Received::Pushback)
         }
-        Some(Response::Drain(_)) => Ok(unasked("Drain", "drain")),
         Some(Response::TestConnection(test)) => test_asked(test),
         Some(Response::DefinitionsSent(_)) => Ok(unasked("DefinitionsSent", DIAGNOSTIC)),
     };
@@ -79,23 +78,19 @@ fn welcomed(welcome: v1::Welcome) -> Result<Received, String> {
             heartbeat_interval: duration(welcome.heartbeat_interval, "Welcome.heartbeat_interval")?,
             lease_ttl: duration(welcome.lease_ttl, "Welcome.lease_ttl")?,
         },
-        resumed: runs(&welcome.resumed_run_ids),
-        control_plane: welcome.control_plane_version,
+        resumed: runs(&welcome.resumed_run_ids, "Welcome.resumed_run_ids")?,
+        control_plane: cut(welcome.control_plane_version, limits::NAME),
     })
 }
 
 fn granted(grant: v1::Grant) -> Result<Received, String> {
-    if grant.checkpoint.is_some() {
-        return Ok(Received::Unasked { message: "Grant.checkpoint", capability: "resume" });
-    }
     let token = grant.token.ok_or("Grant.token is missing")?;
     let lease_id = token.lease_id.as_ref().try_into().map_err(|_length| "Grant.token.lease_id has not 16 bytes")?;
-    if token.run_id.is_empty() {
-        return Err("Grant.token.run_id is empty".to_owned());
-    }
+    let run_id = run(&token.run_id, "Grant.token.run_id")?;
+    // What the run goes on from comes with `Opened`, as of then.
     Ok(Received::Grant(Grant {
-        token: WriteToken { run_id: RunId::new(&token.run_id), fence: token.fence, lease_id: LeaseId(lease_id) },
-        pipeline: grant.pipeline,
+        token: WriteToken { run_id, fence: token.fence, lease_id: LeaseId(lease_id) },
+        pipeline: named(grant.pipeline, "Grant.pipeline")?,
         definition_version: grant.definition_version,
         attempt: grant.attempt,
         start_timeout: duration(grant.start_timeout, "Grant.start_timeout")?,
@@ -107,18 +102,33 @@ fn granted(grant: v1::Grant) -> Result<Received, String> {
 }
 
 fn test_asked(test: v1::TestConnection) -> Result<Received, String> {
-    if test.request_id.is_empty() || test.request_id.len() > MAX_REQUEST_ID {
-        return Err(format!("TestConnection.request_id has not 1 to {MAX_REQUEST_ID} bytes"));
-    }
     Ok(Received::TestConnection(TestRequest {
-        request_id: test.request_id,
+        request_id: named(test.request_id, "TestConnection.request_id")?,
         workflow_json: test.workflow_json,
         timeout: duration(test.timeout, "TestConnection.timeout")?,
     }))
 }
 
-fn runs(ids: &[String]) -> Vec<RunId> {
-    ids.iter().map(|id| RunId::new(id)).collect()
+/// A name or id that is there and not too long.
+fn named(name: String, field: &str) -> Result<String, String> {
+    let bytes = name.len();
+    let accepted = limits::NAME;
+    if (1..=accepted).contains(&bytes) {
+        Ok(name)
+    } else {
+        Err(format!("{field} has {bytes} bytes; accepted: 1 to {accepted}"))
+    }
+}
+
+fn run(id: &str, field: &str) -> Result<RunId, String> {
+    named(id.to_owned(), field).map(|id| RunId::new(&id))
+}
+
+fn runs(ids: &[String], field: &str) -> Result<Vec<RunId>, String> {
+    if ids.len() > limits::LEASES {
+        return Err(format!("{field} has {} runs; accepted: at most {}", ids.len(), limits::LEASES));
+    }
+    ids.iter().map(|id| run(id, field)).collect()
 }
 
 fn duration(duration: Option<prost_types::Duration>, field: &str) -> Result<Duration, String> {
@@ -202,6 +212,7 @@ pub(super) fn said(say: Say, redactor: &Redactor) -> Option<v1::SessionRequest> 
             code: code.to_owned(),
             text: sentence(text, redactor),
         }),
+        Say::Draining { within } => Request::Draining(v1::Draining { deadline: within.try_into().ok() }),
         Say::Tested { request_id, steps } => Request::TestConnectionResult(v1::TestConnectionResult {
             request_id,
             steps: steps.into_iter().take(MAX_STEPS).map(|step| test_step(step, redactor)).collect(),
@@ -311,7 +322,6 @@ mod tests {
             Reason::FENCED,
             Reason::LEASE_EXPIRED,
             Reason::LEASE_REVOKED,
-            Reason::OUT_OF_ORDER,
             Reason::CANCELLED,
             Reason::DRAINING,
             Reason::RUN_DEADLINE,
@@ -326,11 +336,26 @@ mod tests {
 
     #[test]
     fn a_message_of_an_unlisted_capability_is_named() {
-        let drain = v1::SessionResponse { message: Some(Response::Drain(v1::Drain::default())) };
-        assert_eq!(received(drain), Received::Unasked { message: "Drain", capability: "drain" });
-        let grant = v1::Grant { checkpoint: Some(v1::Checkpoint::default()), ..v1::Grant::default() };
-        let grant = v1::SessionResponse { message: Some(Response::Grant(grant)) };
-        assert_eq!(received(grant), Received::Unasked { message: "Grant.checkpoint", capability: "resume" });
+        let sent = v1::SessionResponse { message: Some(Response::DefinitionsSent(v1::DefinitionsSent {})) };
+        assert_eq!(received(sent), Received::Unasked { message: "DefinitionsSent", capability: "diagnostic" });
+    }
+
+    #[test]
+    fn a_grant_names_the_trace_of_its_run_and_one_that_names_none_is_as_good() {
+        const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (text, expected) in [(TRACE, Some(TRACE)), ("", None), ("00-1-2-00", None)] {
+            let token = v1::WriteToken { run_id: "run".to_owned(), fence: 1, lease_id: vec![7; 16].into() };
+            let grant = v1::Grant {
+                token: Some(token),
+                start_timeout: Some(prost_types::Duration::default()),
+                run_timeout: Some(prost_types::Duration::default()),
+                traceparent: text.to_owned(),
+                ..v1::Grant::default()
+            };
+            let grant = v1::SessionResponse { message: Some(Response::Grant(grant)) };
+            let Received::Grant(grant) = received(grant) else { panic!("{text} is refused") };
+            assert_eq!(grant.traceparent.map(|context| context.to_string()).as_deref(), expected);
+        }
     }
 
     #[test]

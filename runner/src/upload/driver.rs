@@ -6,13 +6,13 @@ use bytes::Bytes;
 use hybrid_runner_connector::Entity;
 use hybrid_runner_proto::v1;
 use tokio::time::{Instant, sleep_until};
-use tracing::{debug, warn};
+use tracing::{debug, info, warn};
 use v1::push_response::Message as Response;
 
-use super::stream::{ANSWER, Answer, Attempts, Broken, Opened, fenced_by, open, open_anew, parse, violation};
-use super::window::{Record, Window, held_bytes};
+use super::stream::{ANSWER, Answer, Attempts, Broken, MOVED, Opened, fenced_by, open, open_anew, parse, violation};
+use super::window::{Record, ReopenError, Window};
 use super::wire::{batch_message, eof_message};
-use super::{Emission, Progressed, REREADS, Receipt, Target, Upload, UploadError};
+use super::{Behind, Emission, Emitted, Progressed, REREADS, Receipt, Target, Upload, UploadError, held_bytes};
 
 pub(super) async fn run(upload: &mut Upload) -> Result<Progressed, UploadError> {
     let mut attempts = Attempts::new();
@@ -28,29 +28,31 @@ pub(super) async fn run(upload: &mut Upload) -> Result<Progressed, UploadError> 
         }
         attempts.failed(&broken).await?;
         upload.target.progress.counts().reopened();
-        if let Some(receipt) = upload.reopen(&mut attempts).await? {
-            return Ok(Progressed::Committed(Box::new(receipt)));
+        if let Some(progressed) = upload.reopen(&mut attempts).await? {
+            return Ok(progressed);
         }
     }
 }
 
 /// See [`Upload::go_back`].
-pub(super) async fn go_back(upload: &mut Upload, needed: Vec<String>) -> Result<(), UploadError> {
-    let fqn = needed.first().cloned().unwrap_or_default();
+pub(super) async fn go_back(upload: &mut Upload, behind: Behind) -> Result<(), UploadError> {
     if upload.rereads == REREADS {
-        return Err(UploadError::Rereads { rereads: REREADS, fqn });
+        return Err(UploadError::Rereads(behind));
     }
     upload.rereads += 1;
-    warn!(records = needed.len(), first = fqn, "what is committed has changed, the source reads again");
-    upload.unconditional.extend(needed);
+    warn!(reason = %behind, "the source reads again from what is durable");
+    if let Behind::BodiesNeeded(fqns) = behind {
+        upload.unconditional.extend(fqns);
+    }
     let (stream, opened, mut baseline) = open_anew(&upload.target, &mut Attempts::new()).await?;
-    upload.take_up(&opened)?;
+    match upload.window.reopen(opened.next_seq, opened.digest) {
+        Ok(()) | Err(ReopenError::NotHeld { .. }) => {}
+        Err(error @ ReopenError::Digest { .. }) => return Err(UploadError::CannotGoOn(error.to_string())),
+    }
+    upload.restart(&opened)?;
     upload.stream = stream;
-    upload.repeated = upload.window.go_back_to_durable();
     upload.unconditional.iter().for_each(|fqn| drop(baseline.0.remove(fqn)));
     upload.baseline = Arc::new(baseline);
-    upload.pending.clear();
-    upload.report = None;
     Ok(())
 }
 
@@ -60,6 +62,8 @@ enum Input {
     /// There is something to send, and the network has room; false: the stream is over.
     Room(bool),
     Emission(Option<Emission>),
+    /// The session that this stream's connection was made for is over, or another one began.
+    Link,
     Silence,
 }
 
@@ -70,20 +74,22 @@ impl Upload {
         let mut heard = Instant::now();
         loop {
             self.admit()?;
-            self.target.progress.set_held(self.window.held());
             // Nothing more will join a batch when the source is done, or waits for room.
-            let flush = self.report.is_some() || !self.pending.is_empty();
+            let flush = self.report.is_some() || self.pending.is_some();
             let wants_to_send = self.window.has_batch(flush) || (self.is_done() && !eof_sent);
             let waits = self.window.is_waiting() || eof_sent;
-            // Acks first: they are what the window, and so everything else, waits for.
+            let patience = if self.stream.is_superseded { MOVED } else { ANSWER };
+            // Acks first: they are what the window, and so everything else, waits for. Then what the source has ready, so
+            // that it travels together; the queue is finite, so that sending comes.
             let input = tokio::select! {
                 biased;
                 message = self.stream.responses.message() => Input::Message(parse(message)),
-                permit = self.stream.requests.reserve(), if wants_to_send => Input::Room(permit.is_ok()),
-                emission = self.emissions.recv(), if self.pending.is_empty() && self.report.is_none() => {
+                emission = self.emissions.recv(), if self.pending.is_none() && self.report.is_none() => {
                     Input::Emission(emission)
                 }
-                () = sleep_until(heard + ANSWER), if waits => Input::Silence,
+                permit = self.stream.requests.reserve(), if wants_to_send => Input::Room(permit.is_ok()),
+                Ok(()) = self.stream.link.changed(), if !self.stream.is_superseded => Input::Link,
+                () = sleep_until(heard + patience), if waits => Input::Silence,
             };
             match input {
                 Input::Message(message) => {
@@ -93,7 +99,7 @@ impl Upload {
                         Heard::Committed(committed) => {
                             return Ok(Progressed::Committed(self.receipt(&committed)?.into()));
                         }
-                        Heard::BodiesNeeded(fqns) => return Ok(Progressed::BodiesNeeded(fqns)),
+                        Heard::BodiesNeeded(fqns) => return Ok(Progressed::Behind(Behind::BodiesNeeded(fqns))),
                     }
                 }
                 // The status that ended the stream comes with the next message.
@@ -118,14 +124,14 @@ impl Upload {
                     // Nobody else sends, so that the room is still there; a stream that ended meanwhile says so itself.
                     drop(self.stream.requests.try_send(v1::PushRequest { message: Some(message) }));
                 }
-                Input::Emission(Some(Emission::Entities(entities, checkpoint))) => {
-                    self.pending = entities.into();
-                    self.pending.retain(|entity| !self.repeated.remove(&entity.fqn));
-                    self.position = checkpoint.0;
-                }
+                Input::Emission(Some(Emission::Entities(emitted))) => self.pending = Some(emitted),
                 Input::Emission(Some(Emission::End(report))) => self.report = Some(report),
                 // The source failed; whoever runs it knows why and is about to drop this.
                 Input::Emission(None) => return Err(UploadError::AgentGone.into()),
+                Input::Link => {
+                    self.stream.is_superseded = self.stream.link.borrow_and_update().is_some();
+                    heard = Instant::now();
+                }
                 Input::Silence => return Err(Broken::Silent),
             }
         }
@@ -133,30 +139,31 @@ impl Upload {
 
     /// Everything was emitted and is durable.
     fn is_done(&self) -> bool {
-        self.report.is_some() && self.pending.is_empty() && self.window.is_empty()
+        self.report.is_some() && self.pending.is_none() && self.window.is_empty()
     }
 
-    /// Moves what the source emitted into the window, as far as there is room.
+    /// Moves what the source emitted into the window, if there is room.
     fn admit(&mut self) -> Result<(), UploadError> {
-        while let Some(entity) = self.pending.front() {
-            if !self.window.has_room(held_bytes(entity.kind, &entity.fqn, entity.body(), &entity.memo)) {
-                break;
-            }
-            let Some(entity) = self.pending.pop_front() else { break };
-            let is_unchanged = self.is_committed(&entity);
-            let body = entity.body().cloned();
-            if body.is_none() && !is_unchanged {
-                return Err(UploadError::NotCommitted { fqn: entity.fqn });
-            }
-            let position = self.pending.is_empty().then(|| self.position.clone());
-            let content_hash = entity.content_hash();
-            let memo = memo_of(&entity);
-            self.window.push(
-                Record { seq: 0, kind: entity.kind, fqn: entity.fqn, content_hash, body, memo, is_unchanged },
-                position.filter(|position| !position.is_empty()),
-            );
+        let Some(pending) = self.pending.take() else { return Ok(()) };
+        if !self.window.has_room(pending.entities.iter().map(held_bytes).sum()) {
+            self.pending = Some(pending);
+            return Ok(());
         }
+        let Emitted { entities, checkpoint, .. } = pending;
+        let records = entities.into_iter().map(|entity| self.record(entity)).collect::<Result<_, _>>()?;
+        self.window.push(records, &checkpoint.0);
+        self.target.progress.set_held(self.window.held());
         Ok(())
+    }
+
+    fn record(&self, entity: Entity) -> Result<Record, UploadError> {
+        let is_unchanged = self.is_committed(&entity);
+        let body = entity.body().cloned();
+        if body.is_none() && !is_unchanged {
+            return Err(UploadError::NotCommitted { fqn: entity.fqn });
+        }
+        let (content_hash, memo) = (entity.content_hash(), memo_of(&entity));
+        Ok(Record { seq: 0, kind: entity.kind, fqn: entity.fqn, content_hash, body, memo, is_unchanged })
     }
 
     /// Whether the baseline has the entity with this content, and may be relied upon.
@@ -165,26 +172,48 @@ impl Upload {
         committed.is_some_and(|old| old.kind == entity.kind && old.content_hash == entity.content_hash())
     }
 
-    /// Opens the next stream. A receipt: the run was committed on the last one.
-    async fn reopen(&mut self, attempts: &mut Attempts) -> Result<Option<Receipt>, UploadError> {
+    /// Opens the next stream. How the upload got on, if it does not go on there.
+    async fn reopen(&mut self, attempts: &mut Attempts) -> Result<Option<Progressed>, UploadError> {
         let (stream, answer) = open(&self.target, attempts).await?;
-        match answer {
-            Answer::Committed(committed) if self.is_done() => return self.receipt(&committed).map(Some),
+        let opened = match answer {
+            Answer::Committed(committed) if self.is_done() => {
+                return self.receipt(&committed).map(|receipt| Some(Progressed::Committed(receipt.into())));
+            }
             Answer::Committed(_) => return Err(violation("Committed before Eof")),
-            Answer::Opened(opened) => self.take_up(&opened)?,
+            Answer::Opened(opened) => opened,
+        };
+        debug!(next_seq = opened.next_seq, "upload opened again");
+        self.window.set_limit(opened.limit);
+        match self.window.reopen(opened.next_seq, opened.digest) {
+            Ok(()) => {}
+            Err(ReopenError::NotHeld { next_seq, .. }) => {
+                return Ok(Some(Progressed::Behind(Behind::Restored { next_seq })));
+            }
+            Err(error @ ReopenError::Digest { .. }) => return Err(UploadError::CannotGoOn(error.to_string())),
         }
+        self.show();
         self.stream = stream;
         Ok(None)
     }
 
-    /// Goes on where a new stream says.
-    fn take_up(&mut self, opened: &Opened) -> Result<(), UploadError> {
-        debug!(next_seq = opened.next_seq, "upload opened again");
+    /// The next reading begins where the control plane is.
+    pub(super) fn restart(&mut self, opened: &Opened) -> Result<(), UploadError> {
+        self.start = opened.start()?;
         self.window.set_limit(opened.limit);
-        let reopened = self.window.reopen(opened.next_seq, opened.digest);
-        reopened.map_err(|error| UploadError::CannotGoOn(error.to_string()))?;
-        self.target.progress.set_acked(self.window.base());
+        self.window.restart(opened.next_seq, opened.digest);
+        self.pending = None;
+        self.report = None;
+        self.show();
+        if opened.next_seq > 0 {
+            info!(next_seq = opened.next_seq, "the run goes on from its checkpoint");
+        }
         Ok(())
+    }
+
+    /// Shows whoever watches how far the upload is.
+    fn show(&self) {
+        self.target.progress.set_acked(self.window.base());
+        self.target.progress.set_held(self.window.held());
     }
 
     fn receipt(&mut self, committed: &v1::Committed) -> Result<Receipt, UploadError> {
@@ -235,6 +264,7 @@ fn hear(window: &mut Window, target: &Target, message: Response) -> Result<Heard
             window.ack(ack.next_seq).map_err(|error| UploadError::Violation(error.to_string()))?;
             target.progress.counts().acked(window.base() - before);
             target.progress.set_acked(window.base());
+            target.progress.set_held(window.held());
         }
         Response::BodyNeeded(needed) => {
             debug!(records = needed.seqs.len(), "bodies needed, sending again");

@@ -4,10 +4,10 @@ use std::fmt;
 use std::time::Duration;
 
 use bytes::Bytes;
-use hybrid_runner_connector::{Baseline, Committed, Entity};
+use hybrid_runner_connector::{Baseline, Checkpoint, Committed, Entity};
 use hybrid_runner_proto::v1;
 use hybrid_runner_proto::v1::runner_service_client::RunnerServiceClient;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
@@ -16,7 +16,7 @@ use tracing::{Instrument as _, warn};
 use v1::push_request::Message as Request;
 use v1::push_response::Message as Response;
 
-use super::window::Digest;
+use super::window::{Digest, checkpoint_at};
 use super::{Target, UploadError, WINDOW};
 use crate::otel;
 use crate::retry::Backoff;
@@ -25,8 +25,19 @@ use crate::session::{Link, Reason, Refusal, refusal_of};
 /// How long a control plane may take for the answer to `Open`, and for each message that an upload waits for. Slow
 /// disks and slow networks stay far below; a peer that hangs does not hold a run up until its own deadline.
 pub(super) const ANSWER: Duration = Duration::from_secs(120);
+/// The same, for a stream on a connection whose session is over while another one lives: it may be a connection that leads
+/// nowhere any more. If it was only slow, what is not acknowledged is sent again and nothing is lost.
+pub(super) const MOVED: Duration = Duration::from_secs(2);
 /// Streams in a row that broke before a record more was durable, after which the run is given back.
 const ATTEMPTS: u32 = 8;
+
+/// The most bytes of a baseline: 100,000 entities of usual size, and what an agent can bear.
+const BASELINE: usize = 32 * 1024 * 1024;
+/// What an entry takes beside its texts.
+const ENTRY: usize = 128;
+/// The contract's limits for names.
+const MAX_KIND: usize = 64;
+const MAX_FQN: usize = 3072;
 
 /// The contract's limit for a message of this stream.
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
@@ -40,6 +51,10 @@ pub(super) struct Stream {
     pub(super) responses: Streaming<v1::PushResponse>,
     /// Whether both sides of its connection know memos.
     pub(super) memos: bool,
+    /// The connection of the session; it was this stream's when that was opened.
+    pub(super) link: watch::Receiver<Option<Link>>,
+    /// Another session lives than the one that this stream's connection was made for.
+    pub(super) is_superseded: bool,
 }
 
 /// Where a stream goes on.
@@ -47,8 +62,27 @@ pub(super) struct Stream {
 pub(super) struct Opened {
     pub(super) next_seq: u64,
     pub(super) digest: Digest,
+    /// Of the last durable batch.
+    position: Bytes,
     pub(super) limit: usize,
     baseline_follows: bool,
+}
+
+impl Opened {
+    /// Where the source begins to go on here; none: at the beginning.
+    pub(super) fn start(&self) -> Result<Option<Checkpoint>, UploadError> {
+        let next_seq = self.next_seq;
+        if next_seq == 0 {
+            return Ok(None);
+        }
+        let checkpoint = checkpoint_at(next_seq, &self.position);
+        let checkpoint = checkpoint.filter(|checkpoint| checkpoint.len() <= Checkpoint::MAX);
+        checkpoint.map(|checkpoint| Some(Checkpoint(checkpoint))).ok_or_else(|| {
+            UploadError::CannotGoOn(format!(
+                "the control plane goes on at record {next_seq}, and its source position holds at another one"
+            ))
+        })
+    }
 }
 
 /// Why a stream is over.
@@ -56,6 +90,8 @@ pub(super) enum Broken {
     /// A new stream may go on.
     Stream(Refusal),
     Silent,
+    /// The session whose connection it was to be opened on is over.
+    Unlinked,
     Closed,
     Run(UploadError),
 }
@@ -71,6 +107,7 @@ impl fmt::Display for Broken {
         match self {
             Self::Stream(refusal) => write!(f, "{refusal}"),
             Self::Silent => f.write_str("no answer in time"),
+            Self::Unlinked => f.write_str("the session ended"),
             Self::Closed => f.write_str("the control plane closed the stream"),
             Self::Run(error) => write!(f, "{error}"),
         }
@@ -109,15 +146,26 @@ pub(super) async fn open(target: &Target, attempts: &mut Attempts) -> Result<(St
     loop {
         let connection = link.wait_for(Option::is_some).await.map_err(|_gone| UploadError::AgentGone)?.clone();
         let Some(connection) = connection else { continue };
-        match timeout(ANSWER, open_on(target, &connection)).await.unwrap_or(Err(Broken::Silent)) {
+        let link_of = link.clone();
+        let opened = tokio::select! {
+            opened = timeout(ANSWER, open_on(target, &connection, link_of)) => opened.unwrap_or(Err(Broken::Silent)),
+            Ok(()) = link.changed() => Err(Broken::Unlinked),
+        };
+        match opened {
             Ok(opened) => return Ok(opened),
             Err(Broken::Run(error)) => return Err(error),
+            // The next session is waited for; that is pause enough.
+            Err(Broken::Unlinked) => {}
             Err(broken) => attempts.failed(&broken).await?,
         }
     }
 }
 
-async fn open_on(target: &Target, link: &Link) -> Result<(Stream, Answer), Broken> {
+async fn open_on(
+    target: &Target,
+    link: &Link,
+    session: watch::Receiver<Option<Link>>,
+) -> Result<(Stream, Answer), Broken> {
     if target.lease.is_past() {
         return Err(UploadError::LeaseOver.into());
     }
@@ -136,9 +184,9 @@ async fn open_on(target: &Target, link: &Link) -> Result<(Stream, Answer), Broke
     }
     let span = otel::push_span(request.metadata_mut());
     let responses = client.push(request).instrument(span).await.map_err(|status| broken(&status))?.into_inner();
-    let mut stream = Stream { requests, responses, memos: link.memos };
+    let mut stream = Stream { requests, responses, memos: link.memos, link: session, is_superseded: false };
     let answer = match stream.next().await? {
-        Response::Opened(opened) => Answer::Opened(parse_opened(&opened)?),
+        Response::Opened(opened) => Answer::Opened(parse_opened(opened)?),
         Response::Committed(committed) => Answer::Committed(committed),
         Response::Fenced(fenced) => return Err(fenced_by(&fenced).into()),
         Response::Baseline(_) | Response::Ack(_) | Response::BodyNeeded(_) => {
@@ -148,11 +196,12 @@ async fn open_on(target: &Target, link: &Link) -> Result<(Stream, Answer), Broke
     Ok((stream, answer))
 }
 
-fn parse_opened(opened: &v1::Opened) -> Result<Opened, UploadError> {
+fn parse_opened(opened: v1::Opened) -> Result<Opened, UploadError> {
     let digest = opened.digest.as_ref().try_into().map(Digest).ok();
     Ok(Opened {
         next_seq: opened.next_seq,
         digest: digest.ok_or_else(|| violation::<UploadError>("Opened.digest has not 32 bytes"))?,
+        position: opened.source_position,
         limit: usize::try_from(opened.max_unacked_bytes).unwrap_or(WINDOW).min(WINDOW),
         baseline_follows: opened.baseline_follows,
     })
@@ -176,12 +225,8 @@ pub(super) async fn open_first(target: &Target) -> Result<(Stream, Opened, Basel
         let Answer::Opened(opened) = answer else {
             return Err(violation("Committed before anything was sent"));
         };
-        if opened.next_seq != 0 {
-            let next_seq = opened.next_seq;
-            return Err(UploadError::CannotGoOn(format!(
-                "the control plane goes on at record {next_seq} and this agent did not list `resume`"
-            )));
-        }
+        // Before the baseline, which may be long.
+        opened.start()?;
         if let Some(opened) = with_baseline(stream, opened, &mut attempts).await? {
             return Ok(opened);
         }
@@ -220,6 +265,7 @@ async fn with_baseline(
 async fn read_baseline(stream: &mut Stream, follows: bool) -> Result<Baseline, Broken> {
     let mut baseline = Baseline::default();
     let mut is_last = !follows;
+    let mut bytes = 0;
     while !is_last {
         let page = match timeout(ANSWER, stream.next()).await.unwrap_or(Err(Broken::Silent))? {
             Response::Baseline(page) => page,
@@ -229,7 +275,14 @@ async fn read_baseline(stream: &mut Stream, follows: bool) -> Result<Baseline, B
             }
         };
         is_last = page.last;
+        if page.entries.is_empty() && !is_last {
+            return Err(violation("a page of the baseline that is empty and not the last"));
+        }
         for entry in page.entries {
+            bytes += ENTRY + entry.kind.len() + entry.fqn.len() + entry.memo.len();
+            if bytes > BASELINE {
+                return Err(violation("a baseline of more than 32 MiB"));
+            }
             let (fqn, committed) = committed(entry, stream.memos)?;
             baseline.0.insert(fqn, committed);
         }
@@ -248,6 +301,9 @@ fn committed(entry: v1::BaselineEntry, memos: bool) -> Result<(String, Committed
             memo.len(),
             Entity::MAX_MEMO
         )));
+    }
+    if kind.len() > MAX_KIND || fqn.len() > MAX_FQN {
+        return Err(violation("BaselineEntry.kind or fqn is longer than 64 or 3,072 bytes"));
     }
     let content_hash = content_hash.as_ref().try_into();
     let content_hash =
@@ -298,7 +354,7 @@ impl Attempts {
         }
         let asked = match broken {
             Broken::Stream(refusal) => refusal.pause.unwrap_or_default(),
-            Broken::Silent | Broken::Closed | Broken::Run(_) => Duration::ZERO,
+            Broken::Silent | Broken::Unlinked | Broken::Closed | Broken::Run(_) => Duration::ZERO,
         };
         let wait = self.backoff.next_wait().max(asked);
         warn!(problem = %broken, wait_ms = wait.as_millis(), "upload broke, opening it again");

@@ -10,12 +10,14 @@
 //! - What is held counts with its body, so that the window bounds memory and, a fortiori, what is unacked on the wire.
 //! - A batch is cut from `cursor`. An ack moves `base` and rolls the digest over what it covers. When a body is asked
 //!   for, or the stream was opened again, `cursor` goes back and what follows is sent again.
-//! - The source's place is known at the end of what it emitted at once. When it has to read again from the last durable
-//!   place, the records between that place and `base` are durable already and come a second time: their names are kept.
+//! - What the source emitted at once enters at once, and a batch ends where an emission ends: then the control plane always
+//!   knows a place at which the source can begin again. Only an emission that is itself larger than a batch is cut.
+//! - A source position is the seq at which it holds (8 bytes, big-endian) and the source's own checkpoint. It is empty where
+//!   the source cannot begin: inside of an emission, or when the source said so.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 
-use bytes::Bytes;
+use bytes::{BufMut as _, Bytes, BytesMut};
 
 /// The most encoded bytes of a batch of several records, less room for its envelope and checkpoint (4 KiB + tokens).
 const BATCH: usize = 1024 * 1024 - 8 * 1024;
@@ -55,6 +57,23 @@ impl Record {
 /// What a record takes in the window.
 pub(super) fn held_bytes(kind: &str, fqn: &str, body: Option<&Bytes>, memo: &Bytes) -> usize {
     RECORD_OVERHEAD + kind.len() + fqn.len() + memo.len() + body.map_or(0, Bytes::len)
+}
+
+/// What the source position of the records before `seq` is, when the source is at this checkpoint then.
+pub(super) fn position_at(seq: u64, checkpoint: &[u8]) -> Bytes {
+    if checkpoint.is_empty() {
+        return Bytes::new();
+    }
+    let mut position = BytesMut::with_capacity(8 + checkpoint.len());
+    position.put_u64(seq);
+    position.put_slice(checkpoint);
+    position.freeze()
+}
+
+/// The source's checkpoint in a position that holds at `seq`; none: nobody can begin there.
+pub(super) fn checkpoint_at(seq: u64, position: &Bytes) -> Option<Bytes> {
+    let (holds_at, checkpoint) = position.split_first_chunk()?;
+    (u64::from_be_bytes(*holds_at) == seq && !checkpoint.is_empty()).then(|| position.slice(8..))
 }
 
 /// Records to send together.
@@ -119,10 +138,6 @@ pub(super) struct Window {
     unsent_wire_bytes: usize,
     /// Lengths of the batches that were sent and are not acked, oldest first.
     in_flight: VecDeque<usize>,
-    /// Of the last record below `base` that has one.
-    base_position: Bytes,
-    /// The names of the records below `base` that came after that one.
-    after_position: Vec<String>,
     /// How many records below `base` had to travel with their bodies.
     bodies: u64,
 }
@@ -130,8 +145,8 @@ pub(super) struct Window {
 #[derive(Debug)]
 struct Held {
     record: Record,
-    /// Where the source is after this record; none inside of what it emitted at once.
-    position: Option<Bytes>,
+    /// The source position after this record; none inside of what was emitted at once.
+    end: Option<Bytes>,
 }
 
 impl Window {
@@ -145,15 +160,8 @@ impl Window {
             sent: 0,
             unsent_wire_bytes: 0,
             in_flight: VecDeque::new(),
-            base_position: Bytes::new(),
-            after_position: Vec::new(),
             bodies: 0,
         }
-    }
-
-    /// Bytes of the records that are not durable.
-    pub(super) fn held(&self) -> usize {
-        self.held
     }
 
     /// The first record that is not durable.
@@ -176,11 +184,6 @@ impl Window {
         self.bodies
     }
 
-    /// Where the source begins when it reads again; none: at the beginning.
-    pub(super) fn durable_position(&self) -> Option<Bytes> {
-        Some(self.base_position.clone()).filter(|position| !position.is_empty())
-    }
-
     /// Whether every record is durable.
     pub(super) fn is_empty(&self) -> bool {
         self.records.is_empty()
@@ -191,7 +194,12 @@ impl Window {
         self.sent > 0
     }
 
-    /// Whether a record of this size may enter. One always may.
+    /// Bytes of records that are held.
+    pub(super) fn held(&self) -> usize {
+        self.held
+    }
+
+    /// Whether an emission of this size may enter. One always may.
     pub(super) fn has_room(&self, bytes: usize) -> bool {
         self.records.is_empty() || self.held.saturating_add(bytes) <= self.limit
     }
@@ -201,12 +209,18 @@ impl Window {
         self.limit = limit;
     }
 
-    /// Takes a record over; `record.seq` is given here. A position is never empty.
-    pub(super) fn push(&mut self, mut record: Record, position: Option<Bytes>) {
-        record.seq = self.end();
-        self.held += record.held_bytes();
-        self.unsent_wire_bytes += record.wire_bytes();
-        self.records.push_back(Held { record, position });
+    /// Takes over what the source emitted at once, and its checkpoint after it; each `seq` is given here.
+    pub(super) fn push(&mut self, emission: Vec<Record>, checkpoint: &[u8]) {
+        for mut record in emission {
+            record.seq = self.end();
+            self.held += record.held_bytes();
+            self.unsent_wire_bytes += record.wire_bytes();
+            self.records.push_back(Held { record, end: None });
+        }
+        let end = position_at(self.end(), checkpoint);
+        if let Some(last) = self.records.back_mut() {
+            last.end = Some(end);
+        }
     }
 
     /// Whether there is a batch worth sending; with `flush`, whether there is one at all.
@@ -215,24 +229,30 @@ impl Window {
         unsent > 0 && (flush || self.sent == 0 || self.unsent_wire_bytes >= WORTH_SENDING || unsent >= BATCH_RECORDS)
     }
 
-    /// Cuts the next batch; it counts as sent from here on. None when all is sent.
+    /// Cuts the next batch, at the end of an emission if one fits; it counts as sent from here on. None when all is sent.
     pub(super) fn next_batch(&mut self) -> Option<Batch> {
-        let mut records = Vec::new();
-        let mut bytes = 0;
+        let (mut fitting, mut at_an_end, mut bytes) = (0, 0, 0);
         for held in self.records.iter().skip(self.sent) {
             bytes += held.record.wire_bytes();
-            if !records.is_empty() && (bytes > BATCH || records.len() >= BATCH_RECORDS) {
+            if fitting > 0 && (bytes > BATCH || fitting >= BATCH_RECORDS) {
                 break;
             }
-            records.push(held.record.clone());
+            fitting += 1;
+            if held.end.is_some() {
+                at_an_end = fitting;
+            }
         }
-        if records.is_empty() {
+        let length = if at_an_end > 0 { at_an_end } else { fitting };
+        if length == 0 {
             return None;
         }
-        self.sent += records.len();
-        self.in_flight.push_back(records.len());
+        let batch = self.records.iter().skip(self.sent).take(length);
+        let source_position = batch.clone().next_back().and_then(|last| last.end.clone()).unwrap_or_default();
+        let records: Vec<_> = batch.map(|held| held.record.clone()).collect();
+        self.sent += length;
+        self.in_flight.push_back(length);
         self.unsent_wire_bytes -= records.iter().map(Record::wire_bytes).sum::<usize>();
-        Some(Batch { records, source_position: self.position_at(self.sent) })
+        Some(Batch { records, source_position })
     }
 
     /// All records below `next_seq` are durable.
@@ -300,20 +320,14 @@ impl Window {
         Ok(())
     }
 
-    /// Forgets what is not durable, and returns the names of what is and will come again when the source begins at
-    /// [`Window::durable_position`].
-    pub(super) fn go_back_to_durable(&mut self) -> HashSet<String> {
+    /// Forgets every record: what follows is what the source reads from here on.
+    pub(super) fn restart(&mut self, next_seq: u64, digest: Digest) {
         self.records.clear();
         self.in_flight.clear();
         self.held = 0;
         self.go_back(0);
-        self.after_position.iter().cloned().collect()
-    }
-
-    /// Where the source is once all records before this index are durable.
-    fn position_at(&self, index: usize) -> Bytes {
-        let before = self.records.iter().take(index).rev();
-        before.filter_map(|held| held.position.clone()).next().unwrap_or_else(|| self.base_position.clone())
+        self.base = next_seq;
+        self.digest = digest;
     }
 
     fn seq_at(&self, index: usize) -> u64 {
@@ -334,13 +348,6 @@ impl Window {
                 self.unsent_wire_bytes -= held.record.wire_bytes();
             }
             self.bodies += u64::from(!held.record.is_unchanged);
-            match held.position {
-                Some(position) => {
-                    self.base_position = position;
-                    self.after_position.clear();
-                }
-                None => self.after_position.push(held.record.fqn),
-            }
         }
     }
 

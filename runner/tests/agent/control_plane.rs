@@ -240,6 +240,11 @@ impl SessionSide {
         self.replies.send(Ok(v1::SessionResponse { message: Some(message) })).await.unwrap();
     }
 
+    /// False: the agent has left.
+    pub(crate) async fn try_reply(&self, message: Reply) -> bool {
+        within(self.replies.send(Ok(v1::SessionResponse { message: Some(message) }))).await.is_ok()
+    }
+
     /// Ends the stream with a status.
     pub(crate) async fn refuse(self, status: Status) {
         self.replies.send(Err(status)).await.unwrap();
@@ -331,6 +336,15 @@ impl SessionSide {
         }
     }
 
+    /// The next word that the agent leaves, whatever else comes before.
+    pub(crate) async fn draining(&mut self) -> v1::Draining {
+        loop {
+            if let Said::Draining(draining) = self.next().await {
+                return draining;
+            }
+        }
+    }
+
     pub(crate) async fn grant(&self, run: &str, pipeline: &str) {
         self.reply(Reply::Grant(grant(run, pipeline))).await;
     }
@@ -357,6 +371,11 @@ pub(crate) fn grant(run: &str, pipeline: &str) -> v1::Grant {
 
 pub(crate) fn token(run: &str) -> v1::WriteToken {
     v1::WriteToken { run_id: run.to_owned(), fence: 7, lease_id: vec![9; 16].into() }
+}
+
+/// The position of a source that is at this checkpoint before record `seq`, by the words of session.proto.
+pub(crate) fn position(seq: u64, checkpoint: &str) -> bytes::Bytes {
+    [&seq.to_be_bytes(), checkpoint.as_bytes()].concat().into()
 }
 
 pub(crate) fn milliseconds(ms: u64) -> Option<prost_types::Duration> {
@@ -399,6 +418,23 @@ impl PushSide {
         self.answers.send(Ok(v1::PushResponse { message: Some(message) })).await.unwrap();
     }
 
+    /// False: the agent has left.
+    pub(crate) async fn try_answer(&self, message: Answer) -> bool {
+        within(self.answers.send(Ok(v1::PushResponse { message: Some(message) }))).await.is_ok()
+    }
+
+    /// Open, Opened, and a baseline that the test goes on with.
+    pub(crate) async fn opened_with_baseline(&mut self) {
+        assert!(matches!(self.next().await, Some(Pushed::Open(_))));
+        self.answer(Answer::Opened(v1::Opened {
+            digest: vec![0; 32].into(),
+            max_unacked_bytes: 8 << 20,
+            baseline_follows: true,
+            ..v1::Opened::default()
+        }))
+        .await;
+    }
+
     pub(crate) async fn ack(&self, next_seq: u64) {
         self.answer(Answer::Ack(v1::Ack { next_seq })).await;
     }
@@ -413,6 +449,18 @@ impl PushSide {
 
     /// Open, Opened, baseline.
     pub(crate) async fn open(&mut self, next_seq: u64, digest: [u8; 32], limit: u32, baseline: Vec<v1::BaselineEntry>) {
+        self.open_at(next_seq, digest, bytes::Bytes::new(), limit, baseline).await;
+    }
+
+    /// As [`PushSide::open`], with the source position of the last durable batch.
+    pub(crate) async fn open_at(
+        &mut self,
+        next_seq: u64,
+        digest: [u8; 32],
+        source_position: bytes::Bytes,
+        limit: u32,
+        baseline: Vec<v1::BaselineEntry>,
+    ) {
         match self.next().await {
             Some(Pushed::Open(open)) => assert_eq!(open.token.unwrap().lease_id.as_ref(), [9; 16]),
             other => panic!("{other:?}"),
@@ -420,7 +468,7 @@ impl PushSide {
         self.answer(Answer::Opened(v1::Opened {
             next_seq,
             digest: digest.to_vec().into(),
-            source_position: bytes::Bytes::new(),
+            source_position,
             max_unacked_bytes: limit,
             baseline_follows: !baseline.is_empty(),
         }))

@@ -10,12 +10,16 @@
 )]
 
 mod control_plane;
+mod drain;
+mod hostile;
 mod reread;
+mod resume;
 mod run;
 mod session;
 mod source;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use hybrid_runner::{Agent, AgentConfig, AgentError, AgentEvent, Connectors, ControlPlane, Identity, RunEnd};
 use hybrid_runner_connector::Source;
@@ -42,6 +46,7 @@ pub(crate) fn config(control_plane: ControlPlane) -> AgentConfig {
     AgentConfig {
         control_plane,
         slots: 2,
+        drain_timeout: Duration::ZERO,
         secrets: Arc::default(),
         salesforce: hybrid_runner_salesforce::LocalConfig::default(),
         policy: None,
@@ -57,7 +62,10 @@ pub(crate) fn launch(agent: Agent) -> Running {
 
 /// An agent whose Salesforce is the fake.
 pub(crate) fn start(server: &Server, source: Fake) -> Running {
-    let config = config(server.address(bearer("a-token")));
+    start_with(config(server.address(bearer("a-token"))), source)
+}
+
+pub(crate) fn start_with(config: AgentConfig, source: Fake) -> Running {
     let connectors = Connectors::new(config.salesforce.clone()).with("salesforce", move |_| {
         let source: Arc<dyn Source> = Arc::new(source.clone());
         Ok(source)

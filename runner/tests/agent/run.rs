@@ -1,6 +1,4 @@
-use std::time::Duration;
-
-use hybrid_runner::{AgentEvent, RunEnd};
+use hybrid_runner::RunEnd;
 use hybrid_runner_connector::{Entity, Failure, Reason};
 use hybrid_runner_proto::{ERROR_DOMAIN, v1};
 use tonic_types::{ErrorDetails, StatusExt as _};
@@ -135,26 +133,6 @@ async fn a_commit_whose_answer_was_lost_is_taken_from_the_next_stream() {
 }
 
 #[tokio::test]
-async fn a_run_whose_records_are_not_held_any_more_is_handed_back() {
-    let (source, steps) = Fake::stepped((0..3).map(|n| entity(&n.to_string(), 10)).collect());
-    let (mut server, mut agent, mut session) = ready(source).await;
-    session.grant("r", "p").await;
-    let mut push = server.push().await;
-    push.open(0, NOTHING, WINDOW, Vec::new()).await;
-    steps.add_permits(1);
-    push.batch().await;
-    push.ack(1).await;
-    steps.add_permits(1);
-    push.batch().await;
-    push.break_off().await;
-    let mut push = server.push().await;
-    push.open(0, NOTHING, WINDOW, Vec::new()).await;
-    let release = session.release().await;
-    assert_eq!((release.outcome(), release.reason()), (v1::Outcome::HandedBack, v1::Reason::OutOfOrder));
-    assert!(matches!(agent.run_end().await, RunEnd::HandedBack { .. }));
-}
-
-#[tokio::test]
 async fn a_fenced_writer_stops_and_does_not_release_what_is_not_its_own() {
     let (mut server, mut agent, mut session) = ready(Fake::new(vec![entity("a", 10)])).await;
     session.grant("r", "p").await;
@@ -184,31 +162,6 @@ async fn a_refused_upload_fails_with_the_control_planes_reason() {
     let release = session.release().await;
     assert_eq!((release.outcome(), release.reason()), (v1::Outcome::Failed, v1::Reason::RecordChanged));
     assert!(matches!(agent.run_end().await, RunEnd::Failed { reason: "RECORD_CHANGED", .. }));
-}
-
-#[tokio::test]
-async fn no_more_is_under_way_than_the_control_plane_allows_and_the_source_waits() {
-    let entities: Vec<_> = (0..20).map(|n| entity(&n.to_string(), 100_000)).collect();
-    let (mut server, mut agent, session) = ready(Fake::new(entities)).await;
-    session.grant("r", "p").await;
-    let mut push = server.push().await;
-    push.open(0, NOTHING, 350_000, Vec::new()).await;
-    let progress = agent
-        .event(|event| match event {
-            AgentEvent::Granted { progress, .. } => Some(progress),
-            _ => None,
-        })
-        .await;
-    let mut unacked = 0;
-    while let Some(batch) = push.batch_within(Duration::from_millis(300)).await {
-        unacked += batch.records.len();
-    }
-    assert_eq!(unacked, 3, "three of 100 kB fit into 350 kB");
-    assert!(progress.snapshot().source.objects_done <= 6, "window, queue and one in hand");
-    push.ack(3).await;
-    push.take_all(3).await;
-    assert!(matches!(agent.run_end().await, RunEnd::Committed(_)));
-    assert_eq!(progress.snapshot().records_acked, 20);
 }
 
 #[tokio::test]

@@ -6,7 +6,7 @@ use hybrid_runner_proto::v1;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
-use crate::control_plane::{Authority, Reply, Said, Server, WORKFLOW, grant, pem, token, within};
+use crate::control_plane::{Authority, Reply, Said, Server, WORKFLOW, grant, pem, token};
 use crate::source::{Fake, entity};
 use crate::{bearer, config, launch, ready, ready_with, start};
 
@@ -18,7 +18,7 @@ async fn the_agent_introduces_itself_with_what_it_can_do_and_no_more() {
     assert_eq!(session.authorization.as_deref(), Some("Bearer a-token"));
     let hello = session.hello().await;
     assert_eq!((hello.protocol_min, hello.protocol_max), (1, 1));
-    assert_eq!(hello.capabilities, ["zstd", "memos", "test_connection", "secret_preflight"]);
+    assert_eq!(hello.capabilities, ["zstd", "memos", "test_connection", "secret_preflight", "resume", "drain"]);
     assert_eq!(hello.sources, ["salesforce"]);
     assert_eq!(hello.instance_id.len(), 16);
     assert!(hello.held.is_empty());
@@ -54,9 +54,9 @@ async fn a_definition_with_a_literal_password_is_rejected_with_its_field_and_wit
 #[tokio::test]
 async fn a_message_of_an_unlisted_capability_ends_the_session_and_is_named() {
     let (mut server, mut agent, session) = ready(Fake::new(Vec::new())).await;
-    session.reply(Reply::Drain(v1::Drain::default())).await;
+    session.reply(Reply::DefinitionsSent(v1::DefinitionsSent {})).await;
     let problem = agent.problem().await;
-    assert!(problem.contains("Drain of capability `drain`"), "{problem}");
+    assert!(problem.contains("DefinitionsSent of capability `diagnostic`"), "{problem}");
     server.session().await.hello().await;
 }
 
@@ -263,20 +263,6 @@ async fn a_grant_of_a_definition_that_was_not_sent_ends_the_session() {
 }
 
 #[tokio::test]
-async fn a_stopping_agent_hands_its_runs_back_and_leaves_once_that_was_noted() {
-    let (source, _steps) = Fake::stepped(vec![entity("a", 100)]);
-    let (mut server, mut agent, mut session) = ready(source).await;
-    session.grant("r", "p").await;
-    let mut push = server.push().await;
-    push.open(0, [0; 32], 8 << 20, Vec::new()).await;
-    agent.stop.cancel();
-    let release = session.release().await;
-    assert_eq!((release.outcome(), release.reason()), (v1::Outcome::HandedBack, v1::Reason::Draining));
-    session.reply(Reply::Released(v1::Released { run_id: "r".to_owned() })).await;
-    within(agent.task.join_next()).await.unwrap().unwrap().unwrap();
-}
-
-#[tokio::test]
 async fn a_stopping_agent_does_not_wait_for_a_control_plane_that_is_silent() {
     let (source, _steps) = Fake::stepped(vec![entity("a", 100)]);
     let (_server, mut agent, session) = ready(source).await;
@@ -367,7 +353,7 @@ async fn a_release_is_sent_again_in_the_next_session_until_it_is_answered() {
     assert_eq!(release.token.unwrap().run_id, "r");
     assert_eq!(release.detail, "wrong password", "the cause stays in the local log");
     session.reply(Reply::Released(v1::Released { run_id: "r".to_owned() })).await;
-    session.reply(Reply::Definition(v1::Definition::default())).await;
+    session.reply(Reply::Definition(v1::Definition { pipeline: "q".to_owned(), ..v1::Definition::default() })).await;
     loop {
         match session.next().await {
             Said::DefinitionStatus(_) => break,

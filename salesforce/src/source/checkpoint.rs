@@ -152,10 +152,10 @@ mod tests {
     #[test]
     fn more_failures_than_fit_make_a_checkpoint_that_is_not_used() {
         let failed = |count| (0..count).map(|index| (index, Reason::SourceDenied)).collect();
-        let fits = place(2000, failed(811));
+        let fits = place(2000, failed(809));
         assert!(fits.checkpoint().0.len() <= Checkpoint::MAX);
         assert!(Place::parse(&fits.checkpoint(), [1; 16], 2000).is_ok());
-        let too_many = Place { failed: failed(812), ..fits };
+        let too_many = Place { failed: failed(810), ..fits };
         assert!(Place::parse(&too_many.checkpoint(), [1; 16], 2000).is_err());
     }
 

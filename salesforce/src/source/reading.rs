@@ -412,8 +412,9 @@ impl Reading {
         self.ready.insert(index, table);
     }
 
-    /// Emits what is known of the objects that are next, at most a batch; before the first of them, what tables refer to.
-    /// False when there is nothing.
+    /// Emits what is known of the objects that are next, at most as many as a call describes, each table with its own
+    /// checkpoint: whatever part of them becomes durable, another attempt can begin behind it. Before the first of them,
+    /// what tables refer to. False when there is nothing.
     async fn emit(&mut self, sink: &mut dyn EntitySink) -> Result<bool, SourceError> {
         let Some(mapping) = self.mapping.as_ref().filter(|_| !self.is_done()) else { return Ok(false) };
         if self.place.meet(mapping.digest)? {
@@ -421,27 +422,25 @@ impl Reading {
             let parents = parents.map_err(|error| SourceError::new(error.reason(), error.to_string()))?;
             sink.emit(parents, self.place.checkpoint()).await.map_err(closed)?;
         }
-        let (before, mut tables) = (self.place.done, Vec::new());
-        while tables.len() < MAX_PARTS
+        let before = self.place.done;
+        while self.place.done < before + MAX_PARTS
             && let Some(table) = self.ready.remove(&self.place.done)
         {
+            let index = self.place.done;
+            self.place.done += 1;
             match table {
                 Ok(finished) => {
                     self.ready_columns -= finished.held_columns();
                     self.tally.columns += finished.columns;
                     self.tally.keys += finished.keys;
-                    tables.push(finished.entity);
+                    sink.emit(vec![finished.entity], self.place.checkpoint()).await.map_err(closed)?;
                 }
+                // It needs no checkpoint of its own: without one the object is asked for again.
                 Err(failure) => {
-                    self.place.failed.push((self.place.done, failure.reason));
-                    self.report(self.place.done, failure);
+                    self.place.failed.push((index, failure.reason));
+                    self.report(index, failure);
                 }
             }
-            self.place.done += 1;
-        }
-        // A failure alone needs no checkpoint: without it the object is asked for again.
-        if !tables.is_empty() {
-            sink.emit(tables, self.place.checkpoint()).await.map_err(closed)?;
         }
         Ok(self.place.done > before)
     }

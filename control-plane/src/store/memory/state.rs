@@ -9,8 +9,9 @@ use jiff::Timestamp;
 use crate::digest::{self, Hash};
 use crate::store::rules;
 use crate::store::{
-    BaselineEntry, ConnectionTest, Definition, EnqueueError, EntityBody, EntityRow, Event, Failure, Fault, Granted,
-    Lease, LeaseId, Listed, NewDefinition, PendingDeletions, Record, Run, RunId, RunState, TestId, Token, Verdict,
+    BaselineEntry, Checkpoint, ConnectionTest, Definition, EnqueueError, EntityBody, EntityRow, Event, Failure, Fault,
+    Granted, Hold, Lease, LeaseId, Listed, NewDefinition, PendingDeletions, Record, Run, RunId, RunState, TestId,
+    Verdict,
 };
 
 /// Everything. What is large is behind an [`Arc`], so that a copy is cheap.
@@ -31,6 +32,7 @@ pub(super) struct State {
 pub(super) struct Pipeline {
     pub(super) definition: Definition,
     pub(super) fence: u64,
+    pub(super) hold: Option<Hold>,
     pub(super) removed: bool,
 }
 
@@ -39,7 +41,7 @@ pub(super) struct RunRow {
     pub(super) run: Run,
     /// By the agent of the last grant.
     pub(super) listed: Listed,
-    /// The fence of the grant that staged what is staged.
+    /// The fence of the grant that opened its push last.
     pub(super) staged_fence: Option<u64>,
     pub(super) next_seq: u64,
     pub(super) digest: Hash,
@@ -66,6 +68,11 @@ pub(super) fn bound(limit: u32) -> usize {
 }
 
 impl RunRow {
+    fn checkpoint(&self) -> Option<Checkpoint> {
+        let (source_position, digest) = (self.source_position.clone(), self.digest);
+        (self.next_seq > 0).then_some(Checkpoint { source_position, next_seq: self.next_seq, digest })
+    }
+
     pub(super) fn drop_staged(&mut self) {
         self.records.clear();
         self.staged_fence = None;
@@ -100,6 +107,7 @@ impl State {
                 let row = Arc::make_mut(row);
                 row.drop_staged();
                 row.run.state = RunState::Cancelled;
+                row.run.not_before = None;
                 row.run.reason = Some(rules::LEASE_REVOKED.to_owned());
                 row.run.detail = Some(rules::REVOKED_DETAIL.to_owned());
                 row.run.ended_at = Some(now);
@@ -111,12 +119,13 @@ impl State {
         let Some(old) = self.pipelines.get_mut(&new.pipeline) else {
             let definition = Definition { new, version: 1, scheduled_at: now };
             let name = definition.new.pipeline.clone();
-            self.pipelines.insert(name, Pipeline { definition, fence: 0, removed: false });
+            self.pipelines.insert(name, Pipeline { definition, fence: 0, hold: None, removed: false });
             return;
         };
         let definition = &mut old.definition;
         if definition.new.workflow_json != new.workflow_json {
             definition.version += 1;
+            old.hold = None;
         }
         if definition.new.schedule != new.schedule || old.removed {
             definition.scheduled_at = now;
@@ -133,16 +142,19 @@ impl State {
             .collect()
     }
 
-    fn present(&self, pipeline: &str) -> Option<&Pipeline> {
-        self.pipelines.get(pipeline).filter(|pipeline| !pipeline.removed)
+    pub(super) fn holds(&self) -> Vec<Hold> {
+        let present = self.pipelines.values().filter(|pipeline| !pipeline.removed);
+        present.filter_map(|pipeline| pipeline.hold.clone()).collect()
     }
 
     pub(super) fn enqueue(&mut self, name: &str, full: bool, now: Timestamp) -> Result<RunId, EnqueueError> {
-        let pipeline = self.present(name).ok_or_else(|| EnqueueError::UnknownPipeline { pipeline: name.to_owned() })?;
+        let pipeline = self.pipelines.get_mut(name).filter(|pipeline| !pipeline.removed);
+        let pipeline = pipeline.ok_or_else(|| EnqueueError::UnknownPipeline { pipeline: name.to_owned() })?;
         if !pipeline.definition.new.enabled {
             return Err(EnqueueError::Disabled { pipeline: name.to_owned() });
         }
-        Ok(self.insert_run(name, full, now))
+        pipeline.hold = None;
+        Ok(self.insert_run(name, full, false, now))
     }
 
     pub(super) fn enqueue_scheduled(&mut self, name: &str, seen: Timestamp, now: Timestamp) -> Option<RunId> {
@@ -152,39 +164,26 @@ impl State {
             return None;
         }
         pipeline.definition.scheduled_at = now;
-        Some(self.insert_run(name, false, now))
+        Some(self.insert_run(name, false, true, now))
     }
 
-    fn insert_run(&mut self, pipeline: &str, full: bool, now: Timestamp) -> RunId {
-        let queued =
-            self.runs.values_mut().find(|row| row.run.pipeline == pipeline && row.run.state == RunState::Queued);
-        if let Some(row) = queued {
-            let row = Arc::make_mut(row);
-            row.run.full |= full;
-            return row.run.run_id;
+    fn insert_run(&mut self, pipeline: &str, full: bool, scheduled: bool, now: Timestamp) -> RunId {
+        if let Some(run_id) = rules::joinable(self.open_runs(pipeline)).map(|run| run.run_id)
+            && let Some(row) = self.runs.get_mut(&run_id).map(Arc::make_mut)
+        {
+            let (run, keeps_staged) = rules::join(&row.run, full, scheduled);
+            row.run = run;
+            if !keeps_staged {
+                row.drop_staged();
+            }
+            return run_id;
         }
         let finals = self.runs_newest_first(Some(pipeline)).filter(|run| run.state.is_final()).map(|run| run.run_id);
         for run_id in rules::surplus(finals) {
             self.runs.remove(&run_id);
             self.pending.remove(&run_id);
         }
-        let run = Run {
-            run_id: RunId::new(),
-            pipeline: pipeline.to_owned(),
-            state: RunState::Queued,
-            attempt: 0,
-            full,
-            definition_version: 0,
-            queued_at: now,
-            started_at: None,
-            ended_at: None,
-            agent: None,
-            reason: None,
-            detail: None,
-            complete: false,
-            figures: None,
-            lease: None,
-        };
+        let run = Run::queued(pipeline, full, scheduled, now);
         let run_id = run.run_id;
         let row = RunRow {
             run,
@@ -199,6 +198,11 @@ impl State {
         };
         self.runs.insert(run_id, Arc::new(row));
         run_id
+    }
+
+    pub(super) fn open_runs<'a>(&'a self, pipeline: &'a str) -> impl Iterator<Item = &'a Run> {
+        let runs = self.runs.values().map(|row| &row.run);
+        runs.filter(move |run| run.pipeline == pipeline && !run.state.is_final())
     }
 
     pub(super) fn runs_newest_first<'a>(&'a self, pipeline: Option<&'a str>) -> impl Iterator<Item = &'a Run> {
@@ -217,30 +221,35 @@ impl State {
         listed: Listed,
         now: Timestamp,
     ) -> Option<Granted> {
-        let name = self.runs.get(&run_id).filter(|row| row.run.state == RunState::Queued)?.run.pipeline.clone();
-        if self.runs.values().any(|row| row.run.pipeline == name && row.run.state.is_active()) {
-            return None;
-        }
-        let pipeline = self.pipelines.get_mut(&name)?;
+        let run = &self.runs.get(&run_id)?.run;
+        let pipeline = self.pipelines.get(&run.pipeline)?;
         let definition = &pipeline.definition;
-        if pipeline.removed || !definition.new.enabled || definition.version != version {
+        if pipeline.removed
+            || !definition.new.enabled
+            || definition.version != version
+            || !rules::may_be_granted(run, self.open_runs(&run.pipeline), pipeline.hold.as_ref(), now)
+        {
             return None;
         }
+        let name = run.pipeline.clone();
+        let pipeline = self.pipelines.get_mut(&name)?;
         pipeline.fence += 1;
-        let row = Arc::make_mut(self.runs.get_mut(&run_id)?);
-        row.listed = listed;
         let lease = Lease { fence: pipeline.fence, lease_id: LeaseId::random(), renewals: 0 };
-        let run = &mut row.run;
-        run.state = RunState::Granted;
-        run.attempt += 1;
-        run.definition_version = version;
-        run.started_at.get_or_insert(now);
-        run.agent = Some(agent.to_owned());
-        run.reason = None;
-        run.detail = None;
-        let token = Token { run_id, fence: lease.fence, lease_id: lease.lease_id };
-        run.lease = Some(lease);
-        Some(Granted { token, pipeline: name, definition_version: version, attempt: run.attempt, full: run.full })
+        let row = Arc::make_mut(self.runs.get_mut(&run_id)?);
+        let (run, keeps_staged) = rules::grant(&row.run, lease, version, agent, listed, now);
+        row.run = run;
+        row.listed = listed;
+        if !keeps_staged {
+            row.drop_staged();
+        }
+        Some(Granted {
+            token: row.run.token()?,
+            pipeline: name,
+            definition_version: version,
+            attempt: row.run.attempt,
+            full: row.run.full,
+            checkpoint: row.checkpoint(),
+        })
     }
 
     pub(super) fn baseline(&self, pipeline: &str, after: Option<&str>, limit: u32) -> Vec<BaselineEntry> {
@@ -285,11 +294,11 @@ impl State {
         let pending = self.pending.remove(&run_id)?;
         let mut deleted = 0;
         if apply {
-            // What the run in progress has found again is not gone.
+            // What the run in progress has found again is not gone, also while it waits for its next agent.
             let found_again: BTreeSet<&String> = self
                 .runs
                 .values()
-                .filter(|row| row.run.pipeline == pending.pipeline && row.run.state.is_active())
+                .filter(|row| row.run.pipeline == pending.pipeline && !row.run.state.is_final())
                 .flat_map(|row| row.records.values().map(|record| &record.fqn))
                 .collect();
             if let Some(entities) = self.entities.get_mut(&pending.pipeline) {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use jiff::Timestamp;
 
 use super::state::{Entity, RunRow, State};
-use crate::store::rules::{self, BatchContext, BatchPlan, CommitContext, Shape, Standing};
+use crate::store::rules::{self, After, BatchContext, BatchPlan, CommitContext, Shape, Standing};
 use crate::store::{
     Applied, Batch, Ending, Eof, Event, Figures, Lease, MAX_EVENTS, Opened, PendingDeletions, Record, Refusal, RunId,
     RunState, Token, Writer,
@@ -60,16 +60,17 @@ impl State {
         detail: &str,
         now: Timestamp,
     ) -> bool {
-        let Ok(row) = self.held(writer) else { return false };
-        end(row, ending, reason, detail, now);
+        if self.held(writer).is_err() {
+            return false;
+        }
+        self.end(writer.token.run_id, ending, reason, detail, now);
         true
     }
 
     pub(super) fn cancel(&mut self, run_id: RunId, now: Timestamp) -> Option<RunState> {
-        let row = self.runs.get_mut(&run_id)?;
-        let before = row.run.state;
+        let before = self.runs.get(&run_id)?.run.state;
         if !before.is_final() {
-            end(Arc::make_mut(row), Ending::Cancelled, rules::CANCELLED, "", now);
+            self.end(run_id, Ending::Cancelled, rules::CANCELLED, "", now);
         }
         Some(before)
     }
@@ -82,22 +83,32 @@ impl State {
         reason: &str,
         now: Timestamp,
     ) -> bool {
-        let row = self.runs.get_mut(&run_id).map(Arc::make_mut);
-        let Some(row) = row.filter(|row| row.run.state.is_active() && row.run.lease.as_ref() == Some(lease)) else {
-            return false;
-        };
-        end(row, ending, reason, "", now);
-        true
+        let row = self.runs.get(&run_id);
+        let same = row.is_some_and(|row| row.run.state.is_active() && row.run.lease.as_ref() == Some(lease));
+        if same {
+            self.end(run_id, ending, reason, "", now);
+        }
+        same
+    }
+
+    fn end(&mut self, run_id: RunId, ending: Ending, reason: &str, detail: &str, now: Timestamp) {
+        let Some(row) = self.runs.get_mut(&run_id).map(Arc::make_mut) else { return };
+        let After { run, keeps_staged, hold } = rules::end(&row.run, ending, reason, detail, now);
+        let pipeline = self.pipelines.get_mut(&run.pipeline);
+        if let Some(pipeline) = pipeline.filter(|pipeline| pipeline.definition.version == run.definition_version) {
+            pipeline.hold = hold.or_else(|| pipeline.hold.take());
+        }
+        row.run = run;
+        if !keeps_staged {
+            row.drop_staged();
+        }
     }
 
     pub(super) fn open(&mut self, writer: &Writer) -> Result<Opened, Refusal> {
         let standing = self.standing(writer)?;
         let row = self.row(writer)?;
         if standing == Standing::Current {
-            if row.staged_fence != Some(writer.token.fence) {
-                row.drop_staged();
-                row.staged_fence = Some(writer.token.fence);
-            }
+            row.staged_fence = Some(writer.token.fence);
             row.run.state = RunState::Running;
         }
         let mut opened = Opened {
@@ -126,6 +137,8 @@ impl State {
                 row.next_seq = next_seq;
                 row.digest = digest;
                 row.source_position = batch.source_position.clone();
+                row.run.lost = 0;
+                row.run.handed_back = 0;
             }
         }
         Ok(Applied::Durable { next_seq: row.next_seq })
@@ -168,7 +181,11 @@ impl State {
         let row = self.opened(writer)?.clone();
         let pipeline = row.run.pipeline.clone();
         let mut entities = self.entities.remove(&pipeline).unwrap_or_default();
-        let mark_deleted = self.pipelines.get(&pipeline).is_some_and(|p| p.definition.new.mark_deleted);
+        let definition = self.pipelines.get_mut(&pipeline);
+        let mark_deleted = definition.is_some_and(|pipeline| {
+            pipeline.hold = None;
+            pipeline.definition.new.mark_deleted
+        });
         let context = CommitContext {
             next_seq: row.next_seq,
             digest: row.digest,
@@ -214,14 +231,6 @@ impl State {
             row.events.push(event);
         }
     }
-}
-
-fn end(row: &mut RunRow, ending: Ending, reason: &str, detail: &str, now: Timestamp) {
-    row.drop_staged();
-    row.run.state = rules::ended(ending, row.run.attempt);
-    row.run.reason = Some(reason.to_owned());
-    row.run.detail = (!detail.is_empty()).then(|| detail.to_owned());
-    row.run.ended_at = row.run.state.is_final().then_some(now);
 }
 
 fn shape_of_record(record: &Record) -> Shape {

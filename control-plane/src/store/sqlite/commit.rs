@@ -34,6 +34,7 @@ pub(super) async fn commit(
     make_current(db, &run_id, pipeline).await?;
     delete(db, pipeline, &plan.delete).await?;
     void_pending(db, pipeline).await?;
+    end_hold(db, pipeline).await?;
     for fqn in &plan.pending {
         sqlx::query("INSERT INTO pending_deletion (run_id, pipeline, fqn) VALUES (?, ?, ?)")
             .bind(&run_id)
@@ -106,7 +107,7 @@ async fn make_current(db: &mut SqliteConnection, run_id: &str, pipeline: &str) -
         "DELETE FROM record WHERE id IN (
              SELECT entity.record_id FROM record AS staged
              JOIN entity ON entity.pipeline = ?2 AND entity.fqn = staged.fqn
-             WHERE staged.run_id = ?1
+             WHERE staged.run_id = ?1 AND staged.has_body = 1
                  AND (entity.content_hash <> staged.content_hash OR entity.kind <> staged.kind))",
     )
     .bind(run_id)
@@ -180,6 +181,12 @@ async fn void_pending(db: &mut SqliteConnection, pipeline: &str) -> Result<(), S
     void.map_err(failed(COMMIT)).map(|_| ())
 }
 
+/// What holds a pipeline does not any more: a run of it came through.
+async fn end_hold(db: &mut SqliteConnection, pipeline: &str) -> Result<(), StoreError> {
+    let ended = sqlx::query("UPDATE pipeline SET hold_until = NULL WHERE name = ?").bind(pipeline).execute(db).await;
+    ended.map_err(failed(COMMIT)).map(|_| ())
+}
+
 async fn insert_failure(
     db: &mut SqliteConnection,
     run_id: &str,
@@ -213,12 +220,12 @@ pub(super) async fn decide_deletions(
         .await
         .map_err(failed(DECIDE))?;
     let Some(decided) = row.as_ref().map(run).transpose()? else { return Ok(None) };
-    // What the run in progress has found again is not gone.
+    // What the run in progress has found again is not gone, also while it waits for its next agent.
     let pending = sqlx::query(
         "SELECT fqn, EXISTS (
              SELECT 1 FROM record JOIN run ON run.run_id = record.run_id
              WHERE record.fqn = pending_deletion.fqn AND run.pipeline = pending_deletion.pipeline
-                 AND run.state IN ('granted', 'running')) AS found_again
+                 AND run.state IN ('queued', 'granted', 'running')) AS found_again
          FROM pending_deletion WHERE run_id = ?",
     )
     .bind(run_id.to_string())

@@ -54,6 +54,7 @@ async fn put_one(db: &mut SqliteConnection, new: &NewDefinition, now: Timestamp)
              mark_deleted = excluded.mark_deleted, cron = excluded.cron, timezone = excluded.timezone,
              enabled = excluded.enabled, removed = 0,
              version = pipeline.version + (pipeline.workflow_json <> excluded.workflow_json),
+             hold_until = CASE WHEN pipeline.workflow_json = excluded.workflow_json THEN pipeline.hold_until END,
              scheduled_at = CASE
                  WHEN pipeline.removed = 1
                      OR COALESCE(pipeline.cron, '') <> COALESCE(excluded.cron, '')
@@ -78,7 +79,7 @@ async fn put_one(db: &mut SqliteConnection, new: &NewDefinition, now: Timestamp)
 /// Ends the runs of pipelines that may not run any more, and drops what they staged.
 async fn cancel_runs(db: &mut SqliteConnection, now: Timestamp) -> Result<(), StoreError> {
     let ended = sqlx::query(
-        "UPDATE run SET state = 'cancelled', reason = ?, detail = ?, ended_at = ?
+        "UPDATE run SET state = 'cancelled', not_before = NULL, reason = ?, detail = ?, ended_at = ?
          WHERE state IN ('queued', 'granted', 'running')
              AND pipeline IN (SELECT name FROM pipeline WHERE removed = 1 OR enabled = 0)
          RETURNING run_id",

@@ -4,8 +4,8 @@ use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
 use super::failed;
-use super::rows::{column, hash, number, run_id, time};
-use crate::store::{BaselineEntry, EntityBody, EntityRow, Event, Failure, PendingDeletions, RunId, StoreError};
+use super::rows::{column, hash, hold, number, run_id, time};
+use crate::store::{BaselineEntry, EntityBody, EntityRow, Event, Failure, Hold, PendingDeletions, RunId, StoreError};
 
 pub(super) async fn baseline(
     db: &mut SqliteConnection,
@@ -32,6 +32,17 @@ pub(super) async fn baseline(
         })
     };
     rows.iter().map(entry).collect()
+}
+
+pub(super) async fn holds(db: &mut SqliteConnection) -> Result<Vec<Hold>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT name, hold_reason, hold_detail, hold_until FROM pipeline
+         WHERE hold_until IS NOT NULL AND removed = 0 ORDER BY name",
+    )
+    .fetch_all(db)
+    .await
+    .map_err(failed("read what is held"))?;
+    rows.iter().filter_map(|row| hold(row).transpose()).collect()
 }
 
 pub(super) async fn entities(

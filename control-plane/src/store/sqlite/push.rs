@@ -33,11 +33,12 @@ pub(super) struct Staged {
 /// Checks the writer and reads what its run has staged.
 pub(super) async fn staged(db: &mut SqliteConnection, writer: &Writer) -> Result<Staged, WriteError> {
     let (standing, run) = runs::standing(db, writer).await??;
-    let row = sqlx::query("SELECT staged_fence, next_seq, digest, source_position, memos FROM run WHERE run_id = ?")
-        .bind(run.run_id.to_string())
-        .fetch_one(&mut *db)
-        .await
-        .map_err(failed("read a run"))?;
+    let row =
+        sqlx::query("SELECT staged_fence, next_seq, digest, source_position, memos, resume FROM run WHERE run_id = ?")
+            .bind(run.run_id.to_string())
+            .fetch_one(&mut *db)
+            .await
+            .map_err(failed("read a run"))?;
     let fence: Option<i64> = column(&row, "staged_fence")?;
     Ok(Staged {
         run,
@@ -46,7 +47,7 @@ pub(super) async fn staged(db: &mut SqliteConnection, writer: &Writer) -> Result
         next_seq: number(&row, "next_seq")?,
         digest: hash(&row, "digest")?,
         source_position: column::<Vec<u8>>(&row, "source_position")?.into(),
-        listed: Listed { memos: flag(&row, "memos")? },
+        listed: Listed { memos: flag(&row, "memos")?, resume: flag(&row, "resume")? },
     })
 }
 
@@ -60,15 +61,9 @@ impl Staged {
 
 pub(super) async fn open(db: &mut SqliteConnection, writer: &Writer) -> Result<Opened, WriteError> {
     const OPEN: &str = "open a push";
-    let mut staged = staged(db, writer).await?;
+    let staged = staged(db, writer).await?;
     let run_id = staged.run.run_id.to_string();
     if staged.standing == Standing::Current {
-        if staged.fence != Some(writer.token.fence) {
-            drop_staged(db, &run_id).await?;
-            staged.next_seq = 0;
-            staged.digest = digest::EMPTY;
-            staged.source_position = Bytes::new();
-        }
         sqlx::query("UPDATE run SET state = 'running', staged_fence = ? WHERE run_id = ?")
             .bind(signed(writer.token.fence))
             .bind(&run_id)
@@ -118,14 +113,16 @@ pub(super) async fn apply(db: &mut SqliteConnection, writer: &Writer, batch: &Ba
             for records in batch.records.get(from..).unwrap_or_default().chunks(ROWS) {
                 insert_records(db, &run_id, records).await?;
             }
-            sqlx::query("UPDATE run SET next_seq = ?, digest = ?, source_position = ? WHERE run_id = ?")
-                .bind(signed(next_seq))
-                .bind(digest.as_slice())
-                .bind(batch.source_position.as_ref())
-                .bind(&run_id)
-                .execute(&mut *db)
-                .await
-                .map_err(failed(WRITE))?;
+            sqlx::query(
+                "UPDATE run SET next_seq = ?, digest = ?, source_position = ?, lost = 0, handed_back = 0 WHERE run_id = ?",
+            )
+            .bind(signed(next_seq))
+            .bind(digest.as_slice())
+            .bind(batch.source_position.as_ref())
+            .bind(&run_id)
+            .execute(&mut *db)
+            .await
+            .map_err(failed(WRITE))?;
             Ok(Applied::Durable { next_seq })
         }
     }

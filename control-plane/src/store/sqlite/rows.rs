@@ -8,7 +8,7 @@ use sqlx::{Decode, Row as _, Sqlite, Type};
 
 use super::failed;
 use crate::digest::Hash;
-use crate::store::{Definition, Lease, LeaseId, NewDefinition, Run, RunId, RunState, ScheduleText, StoreError};
+use crate::store::{Definition, Hold, Lease, LeaseId, NewDefinition, Run, RunId, RunState, ScheduleText, StoreError};
 
 /// A column's value.
 pub(super) fn column<'r, T>(row: &'r SqliteRow, name: &'static str) -> Result<T, StoreError>
@@ -37,6 +37,13 @@ pub(super) fn flag(row: &SqliteRow, name: &'static str) -> Result<bool, StoreErr
 
 pub(super) fn time(row: &SqliteRow, name: &'static str) -> Result<Timestamp, StoreError> {
     Timestamp::from_millisecond(column(row, name)?).or(Err(StoreError::Corrupt { what: name }))
+}
+
+/// What holds a pipeline, given as its row.
+pub(super) fn hold(row: &SqliteRow) -> Result<Option<Hold>, StoreError> {
+    let Some(until) = optional_time(row, "hold_until")? else { return Ok(None) };
+    let (pipeline, reason, detail) = (column(row, "name")?, column(row, "hold_reason")?, column(row, "hold_detail")?);
+    Ok(Some(Hold { pipeline, reason, detail, until }))
 }
 
 fn optional_time(row: &SqliteRow, name: &'static str) -> Result<Option<Timestamp>, StoreError> {
@@ -70,6 +77,11 @@ pub(super) fn run(row: &SqliteRow) -> Result<Run, StoreError> {
         pipeline: column(row, "pipeline")?,
         state: RunState::from_name(column(row, "state")?).ok_or(StoreError::Corrupt { what: "state" })?,
         attempt: small(row, "attempt")?,
+        scheduled: flag(row, "scheduled")?,
+        not_before: optional_time(row, "not_before")?,
+        lost: small(row, "lost")?,
+        handed_back: small(row, "handed_back")?,
+        restarts: small(row, "restarts")?,
         full: flag(row, "full_read")?,
         definition_version: number(row, "definition_version")?,
         queued_at: time(row, "queued_at")?,

@@ -1,15 +1,13 @@
-//! Runs and their leases.
+//! Runs, and how writers stand to them.
 
 use jiff::Timestamp;
 use sqlx::{Row as _, SqliteConnection};
 
-use super::rows::{column, flag, number, run, run_id, signed, time};
-use super::{failed, push};
+use super::rows::{flag, run, run_id, time};
+use super::{failed, transitions};
 use crate::digest;
 use crate::store::rules::{self, Standing};
-use crate::store::{
-    Ending, EnqueueError, Granted, Lease, LeaseId, Listed, Refusal, Run, RunId, RunState, StoreError, Token, Writer,
-};
+use crate::store::{EnqueueError, Refusal, Run, RunId, StoreError, Token, Writer};
 
 const QUEUE: &str = "queue a run";
 
@@ -19,7 +17,7 @@ pub(super) async fn enqueue(
     full: bool,
     now: Timestamp,
 ) -> Result<RunId, EnqueueError> {
-    let row = sqlx::query("SELECT enabled FROM pipeline WHERE name = ? AND removed = 0")
+    let row = sqlx::query("UPDATE pipeline SET hold_until = NULL WHERE name = ? AND removed = 0 RETURNING enabled")
         .bind(pipeline)
         .fetch_optional(&mut *db)
         .await
@@ -28,7 +26,7 @@ pub(super) async fn enqueue(
     if !flag(&row, "enabled")? {
         return Err(EnqueueError::Disabled { pipeline: pipeline.to_owned() });
     }
-    Ok(insert(db, pipeline, full, now).await?)
+    Ok(insert(db, pipeline, full, false, now).await?)
 }
 
 pub(super) async fn enqueue_scheduled(
@@ -52,31 +50,32 @@ pub(super) async fn enqueue_scheduled(
         .execute(&mut *db)
         .await
         .map_err(failed(QUEUE))?;
-    insert(db, pipeline, false, now).await.map(Some)
+    insert(db, pipeline, false, true, now).await.map(Some)
 }
 
-async fn insert(db: &mut SqliteConnection, pipeline: &str, full: bool, now: Timestamp) -> Result<RunId, StoreError> {
-    let queued = sqlx::query(
-        "UPDATE run SET full_read = max(full_read, ?)
-         WHERE run_id = (SELECT min(run_id) FROM run WHERE pipeline = ? AND state = 'queued') RETURNING run_id",
-    )
-    .bind(full)
-    .bind(pipeline)
-    .fetch_optional(&mut *db)
-    .await
-    .map_err(failed(QUEUE))?;
-    if let Some(row) = queued {
-        return run_id(&row);
+async fn insert(
+    db: &mut SqliteConnection,
+    pipeline: &str,
+    full: bool,
+    scheduled: bool,
+    now: Timestamp,
+) -> Result<RunId, StoreError> {
+    let open = open_of(db, pipeline).await?;
+    if let Some(queued) = rules::joinable(&open) {
+        let (run, keeps_staged) = rules::join(queued, full, scheduled);
+        transitions::write(db, &run, keeps_staged).await?;
+        return Ok(run.run_id);
     }
     drop_surplus(db, pipeline).await?;
     let run_id = RunId::new();
     sqlx::query(
-        "INSERT INTO run (run_id, pipeline, state, full_read, queued_at, digest, source_position)
-         VALUES (?, ?, 'queued', ?, ?, ?, x'')",
+        "INSERT INTO run (run_id, pipeline, state, full_read, scheduled, queued_at, digest, source_position)
+         VALUES (?, ?, 'queued', ?, ?, ?, ?, x'')",
     )
     .bind(run_id.to_string())
     .bind(pipeline)
     .bind(full)
+    .bind(scheduled)
     .bind(now.as_millisecond())
     .bind(digest::EMPTY.as_slice())
     .execute(&mut *db)
@@ -128,56 +127,20 @@ pub(super) async fn open(db: &mut SqliteConnection) -> Result<Vec<Run>, StoreErr
     rows.map_err(failed("read runs"))?.iter().map(run).collect()
 }
 
+/// The open runs of a pipeline, oldest first.
+pub(super) async fn open_of(db: &mut SqliteConnection, pipeline: &str) -> Result<Vec<Run>, StoreError> {
+    let rows = sqlx::query(
+        "SELECT * FROM run WHERE pipeline = ? AND state IN ('queued', 'granted', 'running') ORDER BY run_id",
+    )
+    .bind(pipeline)
+    .fetch_all(db)
+    .await;
+    rows.map_err(failed("read runs"))?.iter().map(run).collect()
+}
+
 pub(super) async fn one(db: &mut SqliteConnection, run_id: RunId) -> Result<Option<Run>, StoreError> {
     let row = sqlx::query("SELECT * FROM run WHERE run_id = ?").bind(run_id.to_string()).fetch_optional(db).await;
     row.map_err(failed("read a run"))?.as_ref().map(run).transpose()
-}
-
-pub(super) async fn grant(
-    db: &mut SqliteConnection,
-    run_id: RunId,
-    version: u64,
-    agent: &str,
-    listed: Listed,
-    now: Timestamp,
-) -> Result<Option<Granted>, StoreError> {
-    const GRANT: &str = "grant a run";
-    let granted = sqlx::query(
-        "UPDATE pipeline SET fence = fence + 1
-         WHERE removed = 0 AND enabled = 1 AND version = ?2
-             AND name = (SELECT pipeline FROM run WHERE run_id = ?1 AND state = 'queued')
-             AND NOT EXISTS (SELECT 1 FROM run WHERE pipeline = pipeline.name AND state IN ('granted', 'running'))
-         RETURNING name, fence",
-    )
-    .bind(run_id.to_string())
-    .bind(signed(version))
-    .fetch_optional(&mut *db)
-    .await
-    .map_err(failed(GRANT))?;
-    let Some(granted) = granted else { return Ok(None) };
-    let token = Token { run_id, fence: number(&granted, "fence")?, lease_id: LeaseId::random() };
-    let row = sqlx::query(
-        "UPDATE run SET state = 'granted', attempt = attempt + 1, definition_version = ?, agent = ?, memos = ?, fence = ?,
-             lease_id = ?, renewals = 0, reason = NULL, detail = NULL, started_at = COALESCE(started_at, ?)
-         WHERE run_id = ? RETURNING attempt, full_read",
-    )
-    .bind(signed(version))
-    .bind(agent)
-    .bind(listed.memos)
-    .bind(signed(token.fence))
-    .bind(token.lease_id.0.as_slice())
-    .bind(now.as_millisecond())
-    .bind(run_id.to_string())
-    .fetch_one(&mut *db)
-    .await
-    .map_err(failed(GRANT))?;
-    Ok(Some(Granted {
-        token,
-        pipeline: column(&granted, "name")?,
-        definition_version: version,
-        attempt: super::rows::small(&row, "attempt")?,
-        full: flag(&row, "full_read")?,
-    }))
 }
 
 /// How a writer stands to its run, and the run.
@@ -199,7 +162,7 @@ pub(super) async fn standing(
 }
 
 /// As [`standing`], for what only the holder of the lease may do.
-async fn held(db: &mut SqliteConnection, writer: &Writer) -> Result<Option<Run>, StoreError> {
+pub(super) async fn held(db: &mut SqliteConnection, writer: &Writer) -> Result<Option<Run>, StoreError> {
     let standing = standing(db, writer).await?.ok();
     Ok(standing.filter(|(standing, _)| *standing == Standing::Current).map(|(_, run)| run))
 }
@@ -218,64 +181,4 @@ pub(super) async fn renew(db: &mut SqliteConnection, agent: &str, tokens: &[Toke
         renewed.push(token.run_id);
     }
     Ok(renewed)
-}
-
-pub(super) async fn release(
-    db: &mut SqliteConnection,
-    writer: &Writer,
-    ending: Ending,
-    reason: &str,
-    detail: &str,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let Some(run) = held(db, writer).await? else { return Ok(false) };
-    end(db, &run, ending, reason, detail, now).await?;
-    Ok(true)
-}
-
-pub(super) async fn cancel(
-    db: &mut SqliteConnection,
-    run_id: RunId,
-    now: Timestamp,
-) -> Result<Option<RunState>, StoreError> {
-    let Some(run) = one(db, run_id).await? else { return Ok(None) };
-    if !run.state.is_final() {
-        end(db, &run, Ending::Cancelled, rules::CANCELLED, "", now).await?;
-    }
-    Ok(Some(run.state))
-}
-
-pub(super) async fn expire(
-    db: &mut SqliteConnection,
-    run_id: RunId,
-    lease: &Lease,
-    ending: Ending,
-    reason: &str,
-    now: Timestamp,
-) -> Result<bool, StoreError> {
-    let run = one(db, run_id).await?.filter(|run| run.state.is_active() && run.lease.as_ref() == Some(lease));
-    let Some(run) = run else { return Ok(false) };
-    end(db, &run, ending, reason, "", now).await?;
-    Ok(true)
-}
-
-async fn end(
-    db: &mut SqliteConnection,
-    run: &Run,
-    ending: Ending,
-    reason: &str,
-    detail: &str,
-    now: Timestamp,
-) -> Result<(), StoreError> {
-    let state: RunState = rules::ended(ending, run.attempt);
-    sqlx::query("UPDATE run SET state = ?, reason = ?, detail = ?, ended_at = ? WHERE run_id = ?")
-        .bind(state.as_str())
-        .bind(reason)
-        .bind((!detail.is_empty()).then_some(detail))
-        .bind(state.is_final().then(|| now.as_millisecond()))
-        .bind(run.run_id.to_string())
-        .execute(&mut *db)
-        .await
-        .map_err(failed("end a lease"))?;
-    push::drop_staged(db, &run.run_id.to_string()).await
 }

@@ -223,6 +223,135 @@ fn a_control_plane_that_does_not_answer_a_heartbeat_in_ten_seconds_is_left() {
     assert!(matches!(machine.step(at(10), Input::Tick(Vec::new())), Err(SessionError::Unresponsive)));
 }
 
+#[test]
+fn with_short_leases_a_silent_control_plane_is_left_while_there_is_time_for_another_session() {
+    let (mut machine, _) = Machine::start(at(0), Vec::new());
+    let terms = Terms { heartbeat_interval: Duration::from_secs(1), lease_ttl: Duration::from_secs(6) };
+    let welcome = Received::Welcome { protocol: PROTOCOL, control_plane: String::new(), terms, resumed: Vec::new() };
+    receive(&mut machine, at(0), welcome).unwrap();
+    machine.step(at(0), Input::Tick(Vec::new())).unwrap();
+    machine.step(at(1), Input::Tick(Vec::new())).unwrap();
+    assert!(matches!(machine.step(at(2), Input::Tick(Vec::new())), Err(SessionError::Unresponsive)));
+}
+
+#[test]
+fn an_agent_that_leaves_says_so_and_takes_its_request_back() {
+    let mut machine = open();
+    command(&mut machine, at(0), Command::Offer { slots: 2 });
+    let effects = command(&mut machine, at(0), Command::Drain { within: INTERVAL });
+    assert!(matches!(&effects[..], [Effect::Say(Say::Draining { within: INTERVAL })]));
+    assert_eq!(slots_asked(&command(&mut machine, at(0), Command::Offer { slots: 0 })), [0]);
+}
+
+#[test]
+fn a_lease_or_a_renewal_of_a_run_that_was_not_listed_ends_the_session() {
+    let (mut machine, _) = Machine::start(at(0), vec![held("a")]);
+    assert!(violated(receive(&mut machine, at(0), welcome(&["a", "foreign"]))).contains("resumed_run_ids"));
+    let mut machine = open();
+    machine.step(at(0), Input::Tick(vec![held("a")])).unwrap();
+    let renewed = vec![RunId::new("a"), RunId::new("foreign")];
+    let result = receive(&mut machine, at(0), Received::HeartbeatAck { id: 1, renewed });
+    assert!(violated(result).contains("renewed_run_ids"));
+}
+
+#[test]
+fn a_heartbeat_is_answered_once_and_one_that_was_never_sent_is_not() {
+    for answers in [vec![1, 1], vec![2], vec![0], vec![u64::MAX]] {
+        let mut machine = open();
+        machine.step(at(0), Input::Tick(Vec::new())).unwrap();
+        let ack =
+            |machine: &mut Machine, id| receive(machine, at(0), Received::HeartbeatAck { id, renewed: Vec::new() });
+        let (last, before) = answers.split_last().unwrap();
+        for id in before {
+            ack(&mut machine, *id).unwrap();
+        }
+        assert!(violated(ack(&mut machine, *last)).contains("HeartbeatAck"), "{answers:?}");
+    }
+}
+
+#[test]
+fn terms_that_no_agent_can_keep_end_the_session() {
+    for (interval, ttl) in [(0, 60), (60, 60), (1, 7200), (3600, 3601), (u64::MAX, u64::MAX), (15, u64::MAX)] {
+        let terms = Terms { heartbeat_interval: Duration::from_secs(interval), lease_ttl: Duration::from_secs(ttl) };
+        let welcome =
+            Received::Welcome { protocol: PROTOCOL, control_plane: String::new(), terms, resumed: Vec::new() };
+        let (mut machine, _) = Machine::start(at(0), Vec::new());
+        assert!(violated(receive(&mut machine, at(0), welcome)).contains("accepted"), "{interval} {ttl}");
+    }
+}
+
+/// How many messages pass at once before the session ends, and with what it does.
+fn passing(mut machine: Machine, mut message: impl FnMut(u64) -> Received) -> (u64, String) {
+    for n in 0..20_000 {
+        if let Err(error) = receive(&mut machine, at(1), message(n)) {
+            let SessionError::Violation(what) = error else { panic!("{error}") };
+            return (n, what);
+        }
+    }
+    panic!("no flood ends the session")
+}
+
+#[test]
+fn floods_end_the_session() {
+    let name = |n: u64| n.to_string();
+    let of = |pipeline: String, version| Definition { pipeline, version, workflow_json: "{}".to_owned() };
+    let revoke = |n| Received::Revoke { run_id: RunId::new(&name(n)), reason: Reason::LEASE_REVOKED };
+    let thousand = passing(open(), |n| Received::Definition(of(name(n), 1)));
+    assert_eq!(thousand.0, 1000, "ten thousand definitions");
+    assert!(thousand.1.contains("more than 1000 definitions"), "{}", thousand.1);
+    let large = |n| Received::Definition(Definition { workflow_json: " ".repeat(190 * 1024), ..of(name(n), 1) });
+    let (passed, what) = passing(open(), large);
+    assert!(passed < 100 && what.contains("bytes"), "{passed}: large definitions");
+    let (passed, what) = passing(open(), |_| {
+        Received::Definition(Definition { workflow_json: " ".repeat(193 * 1024), ..of(name(1), 1) })
+    });
+    assert!(passed == 0 && what.contains("workflow_json"), "{what}");
+    for (kind, (passed, what)) in [
+        ("versions of one definition", passing(open(), |n| Received::Definition(of(name(1), n)))),
+        ("removals", passing(open(), |n| Received::DefinitionRemoved { pipeline: name(n) })),
+        ("revocations", passing(open(), revoke)),
+        ("answers to releases", passing(open(), |n| Received::Released(RunId::new(&name(n))))),
+        ("pauses", passing(open(), |_| Received::Pushback(Duration::ZERO))),
+    ] {
+        assert!((500..=501).contains(&passed) && what.contains("50 messages a second"), "{passed} {kind}: {what}");
+    }
+    let (passed, what) = passing(open(), test);
+    assert!(passed == 64 && what.contains("TestConnection"), "{passed}: {what}");
+}
+
+#[test]
+fn grants_that_no_slot_was_asked_for_end_the_session_and_those_that_cross_do_not() {
+    let mut machine = open();
+    receive(&mut machine, at(0), Received::Definition(definition(1))).unwrap();
+    command(&mut machine, at(0), Command::Offer { slots: 2 });
+    command(&mut machine, at(0), Command::Offer { slots: 0 });
+    for _ in 0..CROSSING {
+        receive(&mut machine, at(0), Received::Grant(grant(1))).unwrap();
+    }
+    assert!(violated(receive(&mut machine, at(0), Received::Grant(grant(1)))).contains("no slot"));
+}
+
+#[test]
+fn granting_and_revoking_in_turn_ends_the_session_although_each_grant_was_asked_for() {
+    let mut machine = open();
+    receive(&mut machine, at(0), Received::Definition(definition(1))).unwrap();
+    command(&mut machine, at(0), Command::Offer { slots: 1 });
+    let (passed, what) = passing(machine, |n| match n % 2 {
+        0 => Received::Grant(grant(1)),
+        _ => Received::Revoke { run_id: RunId::new("r"), reason: Reason::LEASE_REVOKED },
+    });
+    assert!(passed < 500, "{what}");
+}
+
+#[test]
+fn what_is_under_50_messages_a_second_goes_on_for_ever() {
+    let mut machine = open();
+    for n in 0..20_000_u64 {
+        let now = Moment::after_start(Duration::from_millis(n * 20));
+        receive(&mut machine, now, Received::Released(RunId::new("r"))).unwrap();
+    }
+}
+
 fn received() -> impl Strategy<Value = Received> {
     prop_oneof![
         Just(welcome(&["r"])),
@@ -234,7 +363,7 @@ fn received() -> impl Strategy<Value = Received> {
         Just(Received::Revoke { run_id: RunId::new("r"), reason: Reason::LEASE_REVOKED }),
         (0..60_u64).prop_map(|seconds| Received::Pushback(Duration::from_secs(seconds))),
         (0..3_u64).prop_map(test),
-        Just(Received::Unasked { message: "Drain", capability: "drain" }),
+        Just(Received::Unasked { message: "DefinitionsSent", capability: "diagnostic" }),
         Just(Received::Malformed(String::new())),
     ]
 }
@@ -247,6 +376,7 @@ fn input() -> impl Strategy<Value = (u64, Input)> {
         (0..3_u32).prop_map(|slots| Command::Offer { slots }),
         Just(()).prop_map(move |()| Command::Release(release())),
         (0..3_u64).prop_map(tested),
+        Just(Command::Drain { within: INTERVAL }),
     ];
     let inputs = prop_oneof![
         3 => received().prop_map(Input::Received),
@@ -256,7 +386,75 @@ fn input() -> impl Strategy<Value = (u64, Input)> {
     (0..4_u64, inputs)
 }
 
+/// Anything that the wire can carry, in any order.
+fn anything() -> impl Strategy<Value = (u64, Input)> {
+    let name = || "[a-c]{1,2}";
+    let seconds = || prop_oneof![4 => 0..100_u64, 1 => any::<u64>()].prop_map(Duration::from_secs);
+    let terms =
+        (seconds(), seconds()).prop_map(|(heartbeat_interval, lease_ttl)| Terms { heartbeat_interval, lease_ttl });
+    let terms = prop_oneof![3 => Just(TERMS), 1 => terms];
+    let runs = || proptest::collection::vec(name().prop_map(|id| RunId::new(&id)), 0..4);
+    let welcome = (terms, runs(), 0..3_u32).prop_map(|(terms, resumed, protocol)| Received::Welcome {
+        protocol,
+        control_plane: "x".repeat(300),
+        terms,
+        resumed,
+    });
+    let granted = (name(), name(), any::<u64>(), 0..4_u64).prop_map(|(run, pipeline, fence, definition_version)| {
+        let token = WriteToken { fence, ..token(&run) };
+        Received::Grant(Grant { token, pipeline, definition_version, ..grant(1) })
+    });
+    let received = prop_oneof![
+        2 => welcome,
+        8 => (name(), 0..4_u64, 0..200_000_usize).prop_map(|(pipeline, version, bytes)| {
+            Received::Definition(Definition { pipeline, version, workflow_json: " ".repeat(bytes) })
+        }),
+        2 => name().prop_map(|pipeline| Received::DefinitionRemoved { pipeline }),
+        8 => granted,
+        4 => (0..9_u64, runs()).prop_map(|(id, renewed)| Received::HeartbeatAck { id, renewed }),
+        2 => name().prop_map(|id| Received::Released(RunId::new(&id))),
+        2 => name().prop_map(|id| Received::Revoke { run_id: RunId::new(&id), reason: Reason::CANCELLED }),
+        2 => seconds().prop_map(Received::Pushback),
+        4 => any::<u8>().prop_map(|id| test(id.into())),
+    ];
+    let commands = prop_oneof![
+        (0..5_u32).prop_map(|slots| Command::Offer { slots }),
+        (name(), 0..4_u64).prop_map(|(pipeline, version)| Command::Answer { pipeline, version, verdict: accepted() }),
+        any::<u8>().prop_map(|id| tested(id.into())),
+        Just(Command::Drain { within: INTERVAL }),
+    ];
+    let inputs = prop_oneof![
+        6 => received.prop_map(Input::Received),
+        2 => commands.prop_map(Input::Command),
+        1 => proptest::collection::vec(name().prop_map(|id| held(&id)), 0..4).prop_map(Input::Tick),
+    ];
+    (0..3_u64, inputs)
+}
+
 proptest! {
+    /// A control plane that says anything in any order gets an error or effects, and what is kept of it has bounds.
+    #[test]
+    fn no_control_plane_makes_a_session_panic_or_grow(inputs in proptest::collection::vec(anything(), 1..200)) {
+        let (mut machine, _) = Machine::start(at(0), vec![held("a")]);
+        let mut now = 0;
+        for (passed, input) in inputs {
+            now += passed;
+            match machine.step(at(now), input) {
+                Ok(effects) => prop_assert!(effects.len() <= 2),
+                // A session that ended is followed by one that is as new.
+                Err(_) => machine = Machine::start(at(now), vec![held("a")]).0,
+            }
+            if let State::Open(open) = &machine.state {
+                let (definitions, bytes) = open.definitions.size();
+                prop_assert!(definitions <= 1000 && bytes <= 16 << 20);
+                prop_assert!(open.tests.len() <= TESTS);
+                prop_assert!(open.unanswered.len() <= 12);
+                prop_assert!(open.unasked <= CROSSING);
+                prop_assert!(machine.pause(at(now)) <= LONGEST_PAUSE);
+            }
+        }
+    }
+
     /// Whatever arrives in whatever order: an error or effects, nothing is said before `Welcome`, every answer is to a
     /// definition or a test of this session, heartbeats count up, and the slots that are open are never more than were offered.
     #[test]
@@ -299,7 +497,7 @@ proptest! {
                             Say::LeaseRequest { slots } => open_slots = slots,
                             Say::Hello { .. } => prop_assert!(false, "a second Hello"),
                             Say::Tested { request_id, .. } => prop_assert!(tests.remove(&request_id)),
-                            Say::Release(_) | Say::Report(_) => {}
+                            Say::Release(_) | Say::Report(_) | Say::Draining { .. } => {}
                         }
                     }
                 }
