@@ -344,6 +344,14 @@ mod tests {
         assert!(refusal(&format!("{MINIMAL}lease: {{ttl: 10s, heartbeat: 5s}}\n")).starts_with("lease.heartbeat: "));
         assert!(refusal(&format!("{MINIMAL}retry: {{backoff: 1m}}\n")).starts_with("retry.backoff: "));
         assert!(refusal("{}").starts_with("tls: "));
+        assert!(refusal(&format!("{MINIMAL}health: {{listen: 8081}}\n")).starts_with("health.listen: "));
         assert!(matches!(parse("tls: [", &[]), Err(ConfigError::Syntax { .. })));
+    }
+
+    #[test]
+    fn probes_are_answered_where_it_is_said_and_nowhere_else() {
+        assert_eq!(parse(MINIMAL, &[]).unwrap().health, None);
+        let config = parse(MINIMAL, &[("CONTROL_PLANE_HEALTH__LISTEN", "0.0.0.0:8081")]).unwrap();
+        assert_eq!(config.health.map(|address| address.to_string()).as_deref(), Some("0.0.0.0:8081"));
     }
 }

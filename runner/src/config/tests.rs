@@ -420,3 +420,15 @@ fn a_kubernetes_store_has_an_address_of_its_own_or_the_pods() {
         assert!(!text.contains("hunter2"), "{text}");
     }
 }
+
+#[test]
+fn probes_are_answered_where_it_is_said_and_nowhere_else() {
+    let listen = |settings: Settings| settings.health.map(|address| address.to_string());
+    assert_eq!(listen(load(MINIMAL).unwrap()), None);
+    let text = format!("{MINIMAL}\nhealth: {{listen: '0.0.0.0:8080'}}");
+    assert_eq!(listen(load(&text).unwrap()).as_deref(), Some("0.0.0.0:8080"));
+    let variable = [("HYBRID_RUNNER_HEALTH__LISTEN", "[::1]:9")];
+    assert_eq!(listen(load_with(&text, &variable).unwrap()).as_deref(), Some("[::1]:9"));
+    let refused = refusal(&format!("{MINIMAL}\nhealth: {{listen: '8080'}}"));
+    assert!(refused.starts_with("health.listen: ") && refused.contains("accepted: ADDRESS:PORT"), "{refused}");
+}
