@@ -27,6 +27,8 @@ const LOOKED_THROUGH: u32 = crate::store::MAX_FINAL_RUNS;
 #[derive(Debug, Default)]
 pub(crate) struct Metrics {
     counts: Mutex<Counts>,
+    /// Whether anybody can ask for them.
+    is_shown: bool,
     /// Whoever makes the first spans of runs.
     pub(crate) roots: Roots,
 }
@@ -59,8 +61,8 @@ pub(crate) struct Looks {
 }
 
 impl Metrics {
-    pub(crate) fn new(roots: Roots) -> Self {
-        Self { counts: Mutex::default(), roots }
+    pub(crate) fn new(is_shown: bool, roots: Roots) -> Self {
+        Self { counts: Mutex::default(), is_shown, roots }
     }
 
     /// A batch was answered: whether it was applied.
@@ -156,7 +158,8 @@ pub(crate) async fn look(shared: &Shared, open: &[Run]) -> Result<(), StoreError
         metrics.with(|counts| counts.open.remove(&run_id));
     }
     metrics.with(|counts| counts.open.extend(now));
-    look_at_commits(shared).await
+    // For each pipeline that reads its runs once: not for nobody.
+    if metrics.is_shown { look_at_commits(shared).await } else { Ok(()) }
 }
 
 /// Learns of each new pipeline when it committed last, and forgets those that are gone.

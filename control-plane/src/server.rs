@@ -169,7 +169,8 @@ impl ControlPlane {
         let listen = |source| StartError::Listen { address: config.listen, source };
         let local_addr = listener.local_addr().map_err(listen)?;
         let tls = accept::server_config(&config.tls)?;
-        let shared = Arc::new(Shared::new(store, clock, config.lease, config.retry).with_roots(roots));
+        let shared =
+            Arc::new(Shared::new(store, clock, config.lease, config.retry).observed_by(config.health.is_some(), roots));
         let folder = folder::load(&config, &shared).await?;
         let health = match config.health {
             Some(address) => {

@@ -106,9 +106,9 @@ impl Shared {
         }
     }
 
-    /// With whoever makes the first spans of runs.
-    pub(crate) fn with_roots(self, roots: Roots) -> Self {
-        Self { metrics: Metrics::new(roots), ..self }
+    /// With whoever makes the first spans of runs, and with metrics that are shown or not.
+    pub(crate) fn observed_by(self, is_shown: bool, roots: Roots) -> Self {
+        Self { metrics: Metrics::new(is_shown, roots), ..self }
     }
 
     /// Tells everybody who waits that something changed.
