@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use v1::push_response::Message as Response;
 
 use super::stream::{ANSWER, Answer, Attempts, Broken, MOVED, Opened, fenced_by, open, open_anew, parse, violation};
-use super::window::{Record, ReopenError, Window};
+use super::window::{Batch, Record, ReopenError, Window};
 use super::wire::{batch_message, eof_message};
 use super::{Behind, Emission, Emitted, Progressed, REREADS, Receipt, Target, Upload, UploadError, held_bytes};
 
@@ -112,10 +112,7 @@ impl Upload {
                         heard = Instant::now();
                     }
                     let message = match self.window.next_batch() {
-                        Some(batch) => {
-                            self.target.progress.counts().sent(batch.records.iter().map(Record::wire_bytes).sum());
-                            batch_message(&self.target, batch, self.stream.memos)
-                        }
+                        Some(batch) => self.packed(batch),
                         None => {
                             eof_sent = true;
                             eof_message(&self.target, &self.window, self.report.as_deref())
@@ -135,6 +132,11 @@ impl Upload {
                 Input::Silence => return Err(Broken::Silent),
             }
         }
+    }
+
+    fn packed(&self, batch: Batch) -> v1::push_request::Message {
+        self.target.progress.counts().sent(batch.records.iter().map(Record::wire_bytes).sum());
+        batch_message(&self.target, batch, self.stream.memos)
     }
 
     /// Everything was emitted and is durable.
