@@ -11,6 +11,8 @@ pub struct Progress {
     objects_failed: AtomicU64,
     requests: AtomicU64,
     bytes_received: AtomicU64,
+    repeated: AtomicU64,
+    throttled: AtomicU64,
     /// One more than there are; 0 while it is not known.
     requests_left: AtomicU64,
 }
@@ -46,6 +48,10 @@ pub struct ProgressSnapshot {
     pub requests: u64,
     /// Bytes received from it, as on the wire.
     pub bytes_received: u64,
+    /// Requests that were repeated after a failure.
+    pub repeated: u64,
+    /// Answers that asked for fewer requests.
+    pub throttled: u64,
     /// Requests that the source still permits today; `None` while it has not said.
     pub requests_left: Option<u64>,
 }
@@ -81,6 +87,16 @@ impl Progress {
         self.bytes_received.fetch_add(bytes, Relaxed);
     }
 
+    /// A request is repeated after a failure.
+    pub fn add_repeated(&self) {
+        self.repeated.fetch_add(1, Relaxed);
+    }
+
+    /// The source asked for fewer requests.
+    pub fn add_throttled(&self) {
+        self.throttled.fetch_add(1, Relaxed);
+    }
+
     /// The source begins again in the same run: it counts its objects anew; what it cost so far stays.
     pub fn begin_again(&self) {
         self.objects_done.store(0, Relaxed);
@@ -108,6 +124,8 @@ impl Progress {
             objects_failed: self.objects_failed.load(Relaxed),
             requests: self.requests.load(Relaxed),
             bytes_received: self.bytes_received.load(Relaxed),
+            repeated: self.repeated.load(Relaxed),
+            throttled: self.throttled.load(Relaxed),
             requests_left: self.requests_left.load(Relaxed).checked_sub(1),
         }
     }

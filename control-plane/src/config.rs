@@ -14,6 +14,8 @@
 //! lease:
 //!   ttl: 60s
 //!   heartbeat: 15s
+//! health:
+//!   listen: 0.0.0.0:8081         # probes and metrics, over plain HTTP; nowhere when absent
 //! retry:
 //!   backoff: 30s                 # before the second attempt of a run; all other pauses scale with it
 //! max_connection_age: 30m        # then a connection ends without harm to its runs
@@ -32,7 +34,7 @@ use serde_json::{Map, Value};
 use crate::store::{BACKOFF, MAX_BACKOFF};
 
 /// The scalar keys, for the environment.
-const SCALARS: [&[&str]; 12] = [
+const SCALARS: [&[&str]; 13] = [
     &["listen"],
     &["tls", "certificate"],
     &["tls", "key"],
@@ -43,6 +45,7 @@ const SCALARS: [&[&str]; 12] = [
     &["agents"],
     &["lease", "ttl"],
     &["lease", "heartbeat"],
+    &["health", "listen"],
     &["retry", "backoff"],
     &["max_connection_age"],
 ];
@@ -77,6 +80,8 @@ pub struct Config {
     pub agents: PathBuf,
     /// Leases.
     pub lease: LeaseConfig,
+    /// Where probes and scrapes are answered; nowhere when absent.
+    pub health: Option<SocketAddr>,
     /// Further attempts of runs.
     pub retry: RetryConfig,
     /// At this age a connection is told to go, and up to a tenth later its session ends. Leases are not touched.
@@ -190,9 +195,7 @@ impl Config {
 
     fn read(mut root: Object, folder: &Path) -> Result<Self, FieldError> {
         let listen = root.string("listen")?.unwrap_or_else(|| "127.0.0.1:7443".to_owned());
-        let listen = listen
-            .parse()
-            .map_err(|error| root.error("listen", format!("{error}; accepted: ADDRESS:PORT such as 0.0.0.0:7443")))?;
+        let listen = address(&root, &listen)?;
         let path = |path: String| folder.join(path);
         let tls = root.object("tls")?;
         let mut tls = root.required("tls", tls)?;
@@ -220,10 +223,24 @@ impl Config {
             return Err(root.error("max_connection_age", "is not accepted; accepted: from 100ms to 24h"));
         }
         let retry = root.object("retry")?.map(RetryConfig::read).transpose()?.unwrap_or_default();
+        let health = root.object("health")?.map(health).transpose()?.flatten();
         root.finish()?;
         let tls = Tls { certificate, key, client_ca, client_ca_key };
-        Ok(Self { listen, tls, store: path(store), pipelines, agents, lease, retry, max_connection_age: age })
+        Ok(Self { listen, tls, store: path(store), pipelines, agents, lease, health, retry, max_connection_age: age })
     }
+}
+
+fn health(mut health: Object) -> Result<Option<SocketAddr>, FieldError> {
+    let listen = health.string("listen")?;
+    let listen = listen.map(|listen| address(&health, &listen)).transpose()?;
+    health.finish()?;
+    Ok(listen)
+}
+
+/// The address of the key `listen`.
+fn address(object: &Object, listen: &str) -> Result<SocketAddr, FieldError> {
+    let refused = |error| object.error("listen", format!("{error}; accepted: ADDRESS:PORT such as 0.0.0.0:7443"));
+    listen.parse().map_err(refused)
 }
 
 impl LeaseConfig {
@@ -289,6 +306,11 @@ fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// A variable that other programs know by the same name: those of OpenTelemetry.
+pub(crate) fn standard_variable(name: &str) -> Option<String> {
+    environment(name)
+}
+
 /// The filter of the log: `CONTROL_PLANE_LOG`, in the syntax of tracing's directives, else `info`.
 #[must_use]
 pub fn log_filter() -> String {
@@ -341,6 +363,14 @@ mod tests {
         assert!(refusal(&format!("{MINIMAL}retry: {{backoff: 1m}}\n")).starts_with("retry.backoff: "));
         assert!(refusal(&format!("{MINIMAL}max_connection_age: 1ms\n")).starts_with("max_connection_age: "));
         assert!(refusal("{}").starts_with("tls: "));
+        assert!(refusal(&format!("{MINIMAL}health: {{listen: 8081}}\n")).starts_with("health.listen: "));
         assert!(matches!(parse("tls: [", &[]), Err(ConfigError::Syntax { .. })));
+    }
+
+    #[test]
+    fn probes_are_answered_where_it_is_said_and_nowhere_else() {
+        assert_eq!(parse(MINIMAL, &[]).unwrap().health, None);
+        let config = parse(MINIMAL, &[("CONTROL_PLANE_HEALTH__LISTEN", "0.0.0.0:8081")]).unwrap();
+        assert_eq!(config.health.map(|address| address.to_string()).as_deref(), Some("0.0.0.0:8081"));
     }
 }

@@ -11,6 +11,7 @@
 //! - `push`: records into the store, and their commit.
 //! - [`store`]: every transaction, and the rules they keep.
 //! - [`server`]: [`ControlPlane`] builds and supervises it all; a [`Handle`] is what others hold of it.
+//! - `health`, `metrics`, `otel`: what it shows of itself.
 //! - `shared`, `status`, `stream`: what sessions and pushes stand on; `wire`: between its types and ours.
 //! - [`identity`], [`pki`]: who an agent is.
 //! - [`export`], [`progress`], [`commands`]: what people see.
@@ -21,8 +22,11 @@ pub mod config;
 pub mod definitions;
 pub mod digest;
 pub mod export;
+mod health;
 pub mod identity;
 pub mod lease;
+mod metrics;
+mod otel;
 pub mod pki;
 pub mod progress;
 mod push;

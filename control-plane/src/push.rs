@@ -18,7 +18,7 @@ use hybrid_runner_proto::v1::{self, PushRequest, PushResponse, Reason, push_resp
 use prost::Message as _;
 use tokio::sync::watch;
 use tonic::{Code, Streaming};
-use tracing::{debug, info, warn};
+use tracing::{Instrument as _, debug, info, info_span, warn};
 
 use self::incoming::Incoming;
 use crate::shared::Shared;
@@ -240,7 +240,9 @@ impl Push {
 
     /// Applies a batch and answers. Returns whether it was applied.
     async fn apply(&self, writer: &Writer, batch: &Batch, next_seq: &mut u64) -> Result<bool, End> {
-        let message = match self.shared.store.apply(writer, batch).await.map_err(|error| self.end(error))? {
+        let span = info_span!(target: "otel", "batch", records = batch.records.len());
+        let applied = self.shared.store.apply(writer, batch).instrument(span).await;
+        let message = match applied.map_err(|error| self.end(error))? {
             Applied::Durable { next_seq: durable } => {
                 debug!(records = batch.records.len(), next_seq = durable, "batch durable");
                 *next_seq = durable;
@@ -249,12 +251,14 @@ impl Push {
             Applied::BodyNeeded { seqs } => push_response::Message::BodyNeeded(v1::BodyNeeded { seqs }),
         };
         let applied = matches!(message, push_response::Message::Ack(_));
+        self.shared.metrics.batch(batch, applied);
         self.send(message).await;
         Ok(applied)
     }
 
     async fn commit(&self, writer: &Writer, eof: &Eof) -> Result<(), End> {
-        let figures = self.shared.store.commit(writer, eof, self.shared.clock.now()).await;
+        let span = info_span!(target: "otel", "commit", count = eof.count);
+        let figures = self.shared.store.commit(writer, eof, self.shared.clock.now()).instrument(span).await;
         let figures = figures.map_err(|error| self.end(error))?;
         self.shared.changed();
         info!(

@@ -24,6 +24,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use hybrid_runner_observability::{Roots, serve};
 use hybrid_runner_proto::v1::runner_service_server::RunnerServiceServer;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -39,6 +40,7 @@ pub use self::listen::{Listen, Transport};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::definitions::FolderError;
+use crate::health::PlanePages;
 use crate::identity::AgentsError;
 use crate::shared::Shared;
 pub use crate::shared::{Progress, SessionInfo};
@@ -82,6 +84,7 @@ pub struct ControlPlane {
     config: Config,
     store: Arc<dyn Store>,
     clock: Arc<dyn Clock>,
+    roots: Roots,
 }
 
 /// A control plane that has its port and has read its files.
@@ -93,6 +96,7 @@ pub struct Bound {
     listener: Box<dyn Listen>,
     local_addr: SocketAddr,
     certificates: Certificates,
+    health: Option<TcpListener>,
 }
 
 /// A control plane cannot start.
@@ -146,7 +150,13 @@ impl ControlPlane {
     /// A control plane over this store.
     #[must_use]
     pub fn new(config: Config, store: Arc<dyn Store>, clock: Arc<dyn Clock>) -> Self {
-        Self { config, store, clock }
+        Self { config, store, clock, roots: Roots::default() }
+    }
+
+    /// The control plane with whoever makes the first spans of its runs' traces.
+    #[must_use]
+    pub fn with_roots(self, roots: Roots) -> Self {
+        Self { roots, ..self }
     }
 
     /// Reads certificates, agents and pipelines and takes the port. Nothing runs yet.
@@ -165,13 +175,21 @@ impl ControlPlane {
     /// # Errors
     /// [`StartError`]
     pub async fn bind_to(self, listener: Box<dyn Listen>) -> Result<Bound, StartError> {
-        let Self { config, store, clock } = self;
+        let Self { config, store, clock, roots } = self;
         let listen = |source| StartError::Listen { address: config.listen, source };
         let local_addr = listener.local_addr().map_err(listen)?;
         let certificates = Certificates::load(config.tls.clone()).await?;
-        let shared = Arc::new(Shared::new(store, clock, config.lease, config.retry));
+        let shared =
+            Arc::new(Shared::new(store, clock, config.lease, config.retry).observed_by(config.health.is_some(), roots));
         let folder = folder::load(&config, &shared).await?;
-        Ok(Bound { config, shared, folder, listener, local_addr, certificates })
+        let health = match config.health {
+            Some(address) => {
+                let bound = TcpListener::bind(address).await;
+                Some(bound.map_err(|source| StartError::Listen { address, source })?)
+            }
+            None => None,
+        };
+        Ok(Bound { config, shared, folder, listener, local_addr, certificates, health })
     }
 }
 
@@ -180,6 +198,12 @@ impl Bound {
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.local_addr
+    }
+
+    /// Where probes and scrapes are answered, if anywhere.
+    #[must_use]
+    pub fn health_addr(&self) -> Option<SocketAddr> {
+        self.health.as_ref().and_then(|listener| listener.local_addr().ok())
     }
 
     /// What others hold of it.
@@ -196,7 +220,13 @@ impl Bound {
     /// # Cancel safety
     /// Dropping the future ends everything at once; what was acknowledged is kept.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ServeError> {
-        let Self { config, shared, folder, listener, local_addr, certificates } = self;
+        let health_addr = self.health_addr();
+        let Self { config, shared, folder, listener, local_addr, certificates, health } = self;
+        // Answered to the very end: a probe that finds nobody would not know that streams are still ending.
+        let mut probes = JoinSet::new();
+        if let Some(listener) = health {
+            probes.spawn(serve(listener, Arc::new(PlanePages::new(Arc::clone(&shared)))));
+        }
         let (accepted, connections) = tokio::sync::mpsc::channel(ACCEPTED);
         let drain = shared.drain.clone();
         let max_age = config.max_connection_age;
@@ -220,7 +250,7 @@ impl Bound {
         tasks.spawn(folder::run(config, Arc::clone(&shared), folder));
         tasks.spawn(certificates.run(Arc::clone(&shared)));
         tasks.spawn(dispatch::run(Arc::clone(&shared)));
-        info!(%local_addr, "control plane listens");
+        info!(%local_addr, ?health_addr, "control plane listens");
 
         let ended = tokio::select! {
             () = stop.cancelled() => Ok(()),

@@ -17,11 +17,12 @@ use hybrid_runner_proto::v1::{self, Reason, SessionRequest, SessionResponse, ses
 use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Code, Streaming};
-use tracing::{info, warn};
+use tracing::{Instrument as _, Span, info, warn};
 
 use self::incoming::{Incoming, LOGS};
 use self::machine::{Effect, Input, Machine};
 use crate::lease::{RUN_TIMEOUT, START_TIMEOUT};
+use crate::otel;
 use crate::shared::{SessionGuard, SessionInfo, Shared};
 use crate::status::Problem;
 use crate::store::{
@@ -32,8 +33,11 @@ use crate::stream::Responses;
 use crate::wire;
 
 /// What this control plane can do beyond the base.
-const CAPABILITIES: [&str; 8] =
-    ["zstd", MEMOS, RESUME, "drain", "test_connection", "secret_preflight", "diagnostic", LOGS];
+const CAPABILITIES: [&str; 9] =
+    ["zstd", MEMOS, RESUME, "drain", "test_connection", "secret_preflight", "diagnostic", LOGS, TRACEPARENT];
+
+/// A grant names the trace of its run when both sides list it.
+const TRACEPARENT: &str = "traceparent";
 
 /// Records and the baseline carry memos when both sides list it.
 const MEMOS: &str = "memos";
@@ -60,7 +64,9 @@ pub(crate) async fn run(
     let mut tests = shared.tests.subscribe();
     let drain = shared.drain.clone();
     let mut machine = Machine::new(Instant::now(), shared.lease.heartbeat);
-    let mut driver = Driver { shared, agent, responses, listed: Listed::default(), session: None, welcomed: false };
+    let listed = Listed::default();
+    let mut driver =
+        Driver { shared, agent, responses, listed, takes_traceparent: false, session: None, welcomed: false };
     loop {
         let input = tokio::select! {
             () = drain.cancelled() => {
@@ -118,6 +124,8 @@ struct Driver {
     responses: Responses<SessionResponse>,
     /// What `Hello` listed.
     listed: Listed,
+    /// Whether it listed `traceparent`.
+    takes_traceparent: bool,
     /// From `Welcome` on, unless somebody only looks.
     session: Option<SessionGuard>,
     /// Whether the session was opened and the loop has not noticed yet.
@@ -149,9 +157,11 @@ impl Driver {
             Effect::SaveVerdict(status) => self.save_verdict(status).await,
             Effect::Grant { run_id, definition_version } => {
                 let now = self.shared.clock.now();
-                match self.shared.store.grant(run_id, definition_version, &self.agent, self.listed, now).await {
+                let span = otel::grant_span(&self.shared, run_id);
+                let granted = self.shared.store.grant(run_id, definition_version, &self.agent, self.listed, now);
+                match granted.instrument(span.clone()).await {
                     Ok(Some(granted)) => {
-                        self.send_grant(&granted).await;
+                        self.send_grant(&granted, &span).await;
                         Ok(Some(Input::Granted(granted.token)))
                     }
                     // Somebody was faster; the watch of open runs says what is left.
@@ -178,6 +188,7 @@ impl Driver {
         let resumed = self.shared.store.renew(&self.agent, &hello.held).await?;
         let lists = |capability: &str| hello.capabilities.iter().any(|listed| listed == capability);
         self.listed = Listed { memos: lists(MEMOS), resume: lists(RESUME) };
+        self.takes_traceparent = lists(TRACEPARENT);
         let resumed_runs = resumed.len();
         info!(version = hello.agent_version, sources = ?hello.sources, resumed_runs, hello.is_diagnostic, "agent connected");
         self.send(session_response::Message::Welcome(v1::Welcome {
@@ -225,7 +236,7 @@ impl Driver {
         Ok(None)
     }
 
-    async fn send_grant(&self, granted: &Granted) {
+    async fn send_grant(&self, granted: &Granted, span: &Span) {
         let next_seq = granted.checkpoint.as_ref().map_or(0, |checkpoint| checkpoint.next_seq);
         info!(
             pipeline = granted.pipeline, run_id = %granted.token.run_id, attempt = granted.attempt, next_seq, "run granted"
@@ -244,7 +255,7 @@ impl Driver {
                 next_seq: checkpoint.next_seq,
                 digest: checkpoint.digest.to_vec().into(),
             }),
-            traceparent: String::new(),
+            traceparent: if self.takes_traceparent { otel::traceparent(span) } else { String::new() },
         }))
         .await;
     }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use hybrid_runner_observability::Roots;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -11,6 +12,7 @@ use tracing::{error, info};
 use crate::clock::Clock;
 use crate::config::{LeaseConfig, RetryConfig};
 use crate::identity::Agents;
+use crate::metrics::Metrics;
 use crate::status::Problem;
 use crate::store::{ConnectionTest, Definition, Pace, Run, RunId, Store, StoreError, TestId};
 
@@ -70,6 +72,7 @@ pub(crate) struct Shared {
     pub(crate) changes: watch::Sender<u64>,
     /// The control plane stops: finish the transaction at hand and end.
     pub(crate) drain: CancellationToken,
+    pub(crate) metrics: Metrics,
     live: Mutex<Live>,
 }
 
@@ -98,8 +101,14 @@ impl Shared {
             tests: watch::Sender::default(),
             changes: watch::Sender::default(),
             drain: CancellationToken::new(),
+            metrics: Metrics::default(),
             live: Mutex::default(),
         }
+    }
+
+    /// With whoever makes the first spans of runs, and with metrics that are shown or not.
+    pub(crate) fn observed_by(self, is_shown: bool, roots: Roots) -> Self {
+        Self { metrics: Metrics::new(is_shown, roots), ..self }
     }
 
     /// Tells everybody who waits that something changed.
@@ -115,6 +124,7 @@ impl Shared {
     /// What a peer is told whose request the store could not serve. What is wrong is logged, with the place and what to
     /// do, once in [`LOG_AGAIN`]: a full disk refuses every heartbeat.
     pub(crate) fn failed(&self, failure: &StoreError) -> Problem {
+        self.metrics.store_failed();
         let now = self.clock.elapsed();
         let log = self.with_live(|live| {
             let log = live.failure_logged.is_none_or(|logged| now.saturating_sub(logged) >= LOG_AGAIN);

@@ -30,6 +30,7 @@ use crate::clock::{Clock, SystemClock};
 use crate::config::AgentConfig;
 use crate::dial::{Dial, Tcp};
 use crate::event::AgentEvent;
+use crate::metrics::Metrics;
 use crate::plan::Connectors;
 use crate::session::{Command, Connector, Event, RunId, RunLogs, Session};
 use supervisor::Supervisor;
@@ -52,6 +53,7 @@ pub struct Agent {
     clock: Arc<dyn Clock>,
     dial: Arc<dyn Dial>,
     observers: broadcast::Sender<AgentEvent>,
+    metrics: Metrics,
 }
 
 /// The agent cannot go on.
@@ -74,7 +76,8 @@ impl Agent {
     #[must_use]
     pub fn with_connectors(config: AgentConfig, connectors: Connectors) -> Self {
         let observers = broadcast::channel(EVENTS).0;
-        Self { config, connectors, clock: Arc::new(SystemClock), dial: Arc::new(Tcp), observers }
+        let metrics = Metrics::new(Arc::clone(&config.secrets));
+        Self { config, connectors, clock: Arc::new(SystemClock), dial: Arc::new(Tcp), observers, metrics }
     }
 
     /// The agent with another clock for its leases than the machine's.
@@ -93,6 +96,12 @@ impl Agent {
     #[must_use]
     pub fn events(&self) -> broadcast::Receiver<AgentEvent> {
         self.observers.subscribe()
+    }
+
+    /// What the agent counts, at any time.
+    #[must_use]
+    pub fn metrics(&self) -> Metrics {
+        self.metrics.clone()
     }
 
     /// Runs until `stop` is cancelled. Then the agent takes nothing new, tells the control plane, and lets its runs end for
@@ -120,6 +129,7 @@ impl Agent {
             sources: self.connectors.kinds(),
             clock: Arc::clone(&self.clock),
             redactor,
+            pulse: self.metrics.pulse.clone(),
             held: held_seen,
             logs: logs.clone(),
             commands: for_session,

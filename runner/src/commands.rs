@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use hybrid_runner_observability::TracesError;
 use hybrid_runner_secrets::Redactor;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -132,6 +133,12 @@ impl From<ConfigError> for CommandError {
     }
 }
 
+impl From<TracesError> for CommandError {
+    fn from(error: TracesError) -> Self {
+        Self::refused(Chain(&error).to_string())
+    }
+}
+
 impl From<TelemetryError> for CommandError {
     fn from(error: TelemetryError) -> Self {
         Self::refused(Chain(&error).to_string())
@@ -148,7 +155,7 @@ const BLOCKING_THREADS: usize = 16;
 /// Starts the log; neither it nor the terminal shows what the redactor knows from now on.
 fn start_output(terminal: &Terminal, log: &Log, redactor: &Redactor) -> Result<(), CommandError> {
     terminal.without(redactor);
-    Ok(telemetry::start(log, redactor)?)
+    Ok(telemetry::start(log, redactor, None)?)
 }
 
 /// What a command comes to, unless somebody ends it first.

@@ -26,6 +26,7 @@
 //!   bindings: [{ references: ['secret:/salesforce/**'], hosts: ['*.my.salesforce.com'], uses: [oauth, session] }]
 //!   networks: [10.20.0.0/16]
 //! log: { level: info, format: text, run_bytes: 1048576 }
+//! health: { listen: '0.0.0.0:8080' }
 //! ```
 //!
 //! A program that embeds the agent builds an [`AgentConfig`] itself.
@@ -36,6 +37,7 @@ mod proxy;
 mod schema;
 
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -170,6 +172,8 @@ pub(crate) struct Settings {
     pub(crate) salesforce: LocalConfig,
     pub(crate) policy: Policy,
     pub(crate) log: Log,
+    /// Where probes and scrapes are answered; nowhere when absent.
+    pub(crate) health: Option<SocketAddr>,
 }
 
 /// `log`

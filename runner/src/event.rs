@@ -5,6 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use hybrid_runner_connector::{Notice, Progress, ProgressSnapshot, Summary};
 
+use crate::metrics::UploadCounts;
+
 /// Something that happened in an agent.
 #[derive(Debug, Clone)]
 pub enum AgentEvent {
@@ -179,6 +181,7 @@ pub struct RunProgress {
     source: Arc<Progress>,
     acked: Arc<AtomicU64>,
     held: Arc<AtomicU64>,
+    counts: Arc<UploadCounts>,
 }
 
 /// One look at a [`RunProgress`].
@@ -204,6 +207,11 @@ impl RunProgress {
 
     pub(crate) fn set_held(&self, bytes: usize) {
         self.held.store(u64::try_from(bytes).unwrap_or(u64::MAX), Relaxed);
+    }
+
+    /// What the upload counts for metrics.
+    pub(crate) fn counts(&self) -> &UploadCounts {
+        &self.counts
     }
 
     /// The counters now.

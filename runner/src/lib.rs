@@ -28,7 +28,10 @@ mod config;
 mod dial;
 mod event;
 mod hardening;
+mod health;
 mod lease;
+mod metrics;
+mod otel;
 mod plan;
 mod preflight;
 mod retry;
@@ -47,6 +50,7 @@ pub use config::fuzz_policy;
 pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem, Proxy, ProxyLogin};
 pub use dial::{Connection, Dial};
 pub use event::{AgentEvent, ResultLine, RunEnd, RunFigures, RunProgress, RunSnapshot};
+pub use metrics::Metrics;
 pub use plan::Connectors;
 pub use runlog::layer as run_log_layer;
 

@@ -21,6 +21,7 @@
 mod connect;
 mod diagnose;
 mod driver;
+mod kind;
 mod limits;
 mod logs;
 mod machine;
@@ -32,12 +33,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_connector::{Severity, Step, StepOutcome};
+use hybrid_runner_observability::TraceContext;
 use hybrid_runner_secrets::Redactor;
 use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::clock::{Clock, Moment};
 use crate::event::RunProgress;
+use crate::metrics::Pulse;
 use crate::retry::Backoff;
 use crate::telemetry::Chain;
 
@@ -141,6 +144,8 @@ pub(crate) struct Grant {
     pub(crate) start_timeout: Duration,
     pub(crate) run_timeout: Duration,
     pub(crate) full: bool,
+    /// The trace of the run.
+    pub(crate) traceparent: Option<TraceContext>,
 }
 
 /// How often leases are renewed and how long they last.
@@ -312,6 +317,8 @@ pub(crate) struct Session {
     pub(crate) clock: Arc<dyn Clock>,
     /// What it knows is not said.
     pub(crate) redactor: Redactor,
+    /// How it stands, for whoever asks.
+    pub(crate) pulse: Pulse,
     /// The leases held now; each heartbeat lists them.
     pub(crate) held: watch::Receiver<Vec<Held>>,
     /// What the runs log; sent where the control plane takes it.
@@ -351,13 +358,14 @@ impl Session {
                 warn!(error = %problem, "no session with the control plane, trying again");
                 told = Some(problem.clone());
             }
-            if self.events.send(Event::Ended { problem }).await.is_err() {
+            if self.events.send(Event::Ended { problem: problem.clone() }).await.is_err() {
                 return;
             }
             if renewed.is_some() {
                 continue;
             }
             let wait = backoff.next_wait().max(end.pause);
+            self.pulse.waits(end.error.kind(), self.redactor.replace_text(problem), wait);
             if !self.idle(wait).await {
                 return;
             }
@@ -366,6 +374,7 @@ impl Session {
 
     /// One session, from connecting to its end; on the connection that stands already, if one does.
     async fn one(&mut self, renewed: Option<Link>, told: &mut Option<String>) -> driver::End {
+        self.pulse.connecting();
         let connected = match renewed {
             Some(link) => Ok(link),
             None => self.connector.connect().await,

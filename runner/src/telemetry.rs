@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io::{IsTerminal as _, Write};
 
+use hybrid_runner_observability::{SPAN_TARGET, Traces};
 use hybrid_runner_secrets::Redactor;
 use tracing::{Metadata, Span, info_span};
 use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
@@ -37,10 +38,11 @@ impl fmt::Display for Chain<'_> {
 ///
 /// # Errors
 /// A level that does not parse, or a second start.
-pub(crate) fn start(log: &Log, redactor: &Redactor) -> Result<(), TelemetryError> {
+pub(crate) fn start(log: &Log, redactor: &Redactor, traces: Option<&Traces>) -> Result<(), TelemetryError> {
     let stderr = Redacted { writer: std::io::stderr, redactor: redactor.clone() };
     let lines = lines(log, stderr, std::io::stderr().is_terminal())?;
-    registry().with(lines).with(crate::runlog::layer()).try_init().map_err(TelemetryError::Started)
+    let traces = traces.map(Traces::layer);
+    registry().with(lines).with(crate::runlog::layer()).with(traces).try_init().map_err(TelemetryError::Started)
 }
 
 /// Makes writers that replace the values of secrets. The layer that formats hands them whole lines, of either format.
@@ -97,9 +99,13 @@ fn verbose<S>() -> impl Filter<S> {
         .and(filter_fn(|metadata| metadata.target().starts_with("hybrid_runner")))
 }
 
-/// Vault's client logs each refusal as an error, with what the store answered; ours names it where it is handled.
+/// Vault's client logs each refusal as an error, with what the store answered; ours names it where it is handled. Spans of
+/// target `otel` are for traces only.
 fn quiet<S>() -> impl Filter<S> {
-    filter_fn(|metadata| !["vaultrs", "rustify"].iter().any(|name| metadata.target().starts_with(name)))
+    filter_fn(|metadata| {
+        let target = metadata.target();
+        target != SPAN_TARGET && !["vaultrs", "rustify"].iter().any(|name| target.starts_with(name))
+    })
 }
 
 /// The target of the span of a run that is logged from DEBUG on.

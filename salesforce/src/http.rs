@@ -24,7 +24,8 @@ use reqwest::header::{
 };
 use reqwest::{Client, Method, StatusCode};
 use tokio::time::{Instant, sleep, timeout};
-use tracing::debug;
+use tracing::field::Empty;
+use tracing::{Instrument as _, debug, info_span};
 use zeroize::Zeroizing;
 
 use crate::host::Host;
@@ -212,8 +213,24 @@ impl Http {
         if call.counts() {
             self.quota.admit().map_err(|spent| CallError::Spent { spent })?;
         }
-        let exchange = timeout(self.timeout, self.exchange(call)).await;
-        exchange.map_err(|_elapsed| CallError::Timeout { host: self.host.clone(), after: self.timeout })?
+        // Without its path, which names objects.
+        let span = info_span!(
+            target: "otel", "salesforce call", otel.kind = "client", http.request.method = call.method.as_str(),
+            server.address = %self.host, http.response.status_code = Empty, otel.status_code = Empty
+        );
+        let exchange = timeout(self.timeout, self.exchange(call)).instrument(span.clone()).await;
+        let timed_out = |_elapsed| CallError::Timeout { host: self.host.clone(), after: self.timeout };
+        let received = exchange.map_err(timed_out).flatten();
+        match &received {
+            Ok(received) => drop(span.record("http.response.status_code", received.status)),
+            Err(error) => {
+                if let CallError::Status { status, .. } = error {
+                    span.record("http.response.status_code", status);
+                }
+                span.record("otel.status_code", "ERROR");
+            }
+        }
+        received
     }
 
     async fn exchange(&self, call: &Call<'_>) -> Result<Received, CallError> {
@@ -285,9 +302,11 @@ impl Attempts<'_> {
         self.failures = failures;
         if error.asks_for_less() {
             self.http.quota.press();
+            self.http.progress.add_throttled();
         }
         let Some(wait) = self.retry.wait(failures, &error, fastrand::f64()) else { return Err(error) };
         debug!(%host, failures, wait_ms = wait.as_millis(), %error, "request failed, repeated");
+        self.http.progress.add_repeated();
         sleep(wait).await;
         Ok(())
     }

@@ -185,6 +185,10 @@ pub(crate) const KIND: Kind = Kind {
 
 #[async_trait]
 impl SecretStore for AwsStore {
+    fn kind(&self) -> &'static str {
+        "aws"
+    }
+
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         let client = self.client().await?;
         let name = self.name(path);

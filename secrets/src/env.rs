@@ -76,6 +76,10 @@ fn is_prefix(text: &str) -> bool {
 
 #[async_trait]
 impl SecretStore for EnvStore {
+    fn kind(&self) -> &'static str {
+        "env"
+    }
+
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         if path.key().is_some() {
             return Err(ReadError::Unusable("is a variable, which has no keys; leave `#` and what follows it out"));

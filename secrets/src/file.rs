@@ -40,6 +40,10 @@ pub(crate) const KIND: Kind = Kind {
 
 #[async_trait]
 impl SecretStore for FileStore {
+    fn kind(&self) -> &'static str {
+        "file"
+    }
+
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         if path.key().is_some() {
             return Err(ReadError::Unusable("is a file, which has no keys; leave `#` and what follows it out"));

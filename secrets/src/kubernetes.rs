@@ -57,6 +57,10 @@ impl KubernetesStore {
 
 #[async_trait]
 impl SecretStore for KubernetesStore {
+    fn kind(&self) -> &'static str {
+        "kubernetes"
+    }
+
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         let [namespace, name] = path.segments() else {
             return Err(ReadError::Unusable("names no Secret of Kubernetes; write secret:/NAMESPACE/NAME#KEY"));

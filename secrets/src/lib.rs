@@ -10,6 +10,7 @@
 
 #[cfg(feature = "aws")]
 mod aws;
+mod counts;
 mod env;
 mod error;
 mod file;

@@ -29,6 +29,10 @@ impl std::fmt::Debug for MemoryStore {
 
 #[async_trait]
 impl SecretStore for MemoryStore {
+    fn kind(&self) -> &'static str {
+        "memory"
+    }
+
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         let value = self.values.get(&path.to_string()).ok_or(ReadError::NotFound)?;
         Ok(SecretValue::new(value.expose().to_owned()).into())

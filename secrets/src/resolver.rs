@@ -93,6 +93,7 @@ impl Resolver {
         match self.policy.decide(request) {
             Decision::Allowed { .. } => Ok(()),
             Decision::Denied(denial) => {
+                self.stores.count_denied(request.reference);
                 let (reference, store) = (request.reference.clone(), request.store.to_owned());
                 Err(SecretError::PolicyDenied { reference, store, why: denial.to_string() })
             }

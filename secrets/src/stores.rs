@@ -8,7 +8,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep_until, timeout_at};
+use tracing::field::Empty;
+use tracing::{Instrument as _, info_span};
 
+use crate::counts::Counts;
 use crate::{Redactor, SecretError, SecretPath, SecretRef, SecretValue};
 
 /// A place that secrets are read from. A new kind of store is one file that implements this and one line in the table
@@ -20,6 +23,11 @@ pub trait SecretStore: fmt::Debug + Send + Sync {
     /// # Errors
     /// What went wrong, without the reference: [`Stores`] adds it.
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError>;
+
+    /// What kind of store it is, in a word: for metrics, which do not say which one.
+    fn kind(&self) -> &'static str {
+        "other"
+    }
 
     /// Has the values that the store itself holds watched: its own tokens, and what it was given. What it reads is watched
     /// by [`Stores`].
@@ -78,6 +86,10 @@ impl SecretStore for Box<dyn SecretStore> {
         self.as_ref().read(path).await
     }
 
+    fn kind(&self) -> &'static str {
+        self.as_ref().kind()
+    }
+
     fn watch_with(&mut self, redactor: &Redactor) {
         self.as_mut().watch_with(redactor);
     }
@@ -89,6 +101,7 @@ pub struct Stores {
     named: BTreeMap<String, Arc<Bounded>>,
     default: Option<String>,
     redactor: Redactor,
+    counts: Counts,
 }
 
 impl Stores {
@@ -132,6 +145,34 @@ impl Stores {
     /// # Errors
     /// See [`SecretError`].
     pub async fn read_with_version(&self, reference: &SecretRef) -> Result<Read, SecretError> {
+        let kind = self.kind_of(reference);
+        let span = info_span!(target: "otel", "read secret", store = kind, outcome = Empty, otel.status_code = Empty);
+        let read = self.read_counted(reference).instrument(span.clone()).await;
+        let outcome = read.as_ref().map_or_else(SecretError::outcome, |_| "read");
+        span.record("outcome", outcome);
+        if read.is_err() {
+            span.record("otel.status_code", "ERROR");
+        }
+        self.counts.add(kind, outcome);
+        read
+    }
+
+    /// How often secrets were asked for so far, by the kind of store and how it went; those that the policy denied, too.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<(&'static str, &'static str), u64> {
+        self.counts.so_far()
+    }
+
+    /// The policy denied a read before the store heard of it.
+    pub(crate) fn count_denied(&self, reference: &SecretRef) {
+        self.counts.add(self.kind_of(reference), "policy_denied");
+    }
+
+    fn kind_of(&self, reference: &SecretRef) -> &'static str {
+        self.named.get(self.store_of(reference)).map_or("none", |store| store.store.kind())
+    }
+
+    async fn read_counted(&self, reference: &SecretRef) -> Result<Read, SecretError> {
         let name = self.store_of(reference);
         let Some(store) = self.named.get(name) else {
             return Err(SecretError::UnknownStore {

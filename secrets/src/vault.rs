@@ -91,6 +91,10 @@ pub(crate) const KIND: crate::kind::Kind = crate::kind::Kind {
 
 #[async_trait]
 impl SecretStore for VaultStore {
+    fn kind(&self) -> &'static str {
+        "vault"
+    }
+
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         let api = &*self.server.api().await?;
         let place =

@@ -10,6 +10,7 @@ use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 /// Which of our crates may use which. `tests` may use all; `sandbox` is otherwise a dev-dependency only.
 const CRATE_EDGES: &[(&str, &[&str])] = &[
     ("hybrid-runner-proto", &[]),
+    ("hybrid-runner-observability", &[]),
     ("hybrid-runner-secrets", &[]),
     ("hybrid-runner-openmetadata", &[]),
     ("hybrid-runner-connector", &["hybrid-runner-secrets"]),
@@ -18,13 +19,14 @@ const CRATE_EDGES: &[(&str, &[&str])] = &[
         "hybrid-runner",
         &[
             "hybrid-runner-proto",
+            "hybrid-runner-observability",
             "hybrid-runner-connector",
             "hybrid-runner-secrets",
             "hybrid-runner-salesforce",
             "hybrid-runner-openmetadata",
         ],
     ),
-    ("control-plane", &["hybrid-runner-proto", "hybrid-runner-openmetadata"]),
+    ("control-plane", &["hybrid-runner-proto", "hybrid-runner-observability", "hybrid-runner-openmetadata"]),
     ("sandbox", &[]),
     ("hybrid-runner-conformance", &["hybrid-runner-proto"]),
     ("quickstart", &["hybrid-runner", "control-plane", "sandbox"]),
@@ -57,9 +59,13 @@ const RUNNER_EDGES: &[(&str, &[&str])] = &[
     ("runlog", &[]),
     ("tripwire", &[]),
     ("hardening", &[]),
+    ("health", &[]),
+    ("metrics", &[]),
+    ("otel", &[]),
     ("config", &[]),
 ];
-const RUNNER_BASE: &[&str] = &["clock", "dial", "retry", "event", "telemetry", "runlog", "tripwire", "config"];
+const RUNNER_BASE: &[&str] =
+    &["clock", "dial", "retry", "event", "telemetry", "runlog", "tripwire", "config", "metrics", "otel"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies below the workspace").to_owned()

@@ -18,6 +18,7 @@ mod faults;
 mod fencing;
 mod judge;
 mod leaks;
+mod observability;
 mod options;
 mod outages;
 mod policy;

@@ -1,5 +1,6 @@
 //! Sandbox org, control plane and agents in this process, joined by real sockets and TLS.
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,6 +12,7 @@ use control_plane::identity::hash_token;
 use control_plane::store::{Run, SqliteStore, Store};
 use control_plane::{ControlPlane, Handle};
 use hybrid_runner::{Agent, AgentConfig, AgentEvent, ControlPlane as Endpoint, Identity, Pem};
+use hybrid_runner_observability::Roots;
 use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost};
 use hybrid_runner_secrets::{MemoryStore, SecretValue, Stores};
 use sandbox::{FaultPlan, Org, OrgConfig, Sandbox, SandboxHandle, ServerConfig};
@@ -42,6 +44,9 @@ pub struct World {
     pub plane: Handle,
     /// The control plane's port.
     pub port: u16,
+    /// Where the control plane answers probes and scrapes.
+    pub probes: SocketAddr,
+    roots: Roots,
     store: Arc<SqliteStore>,
     stop_plane: CancellationToken,
     plane_task: JoinSet<()>,
@@ -69,6 +74,8 @@ pub struct Setup {
     pub lease: Option<(Duration, Duration)>,
     /// How old connections to the control plane grow; the default when absent.
     pub max_connection_age: Option<Duration>,
+    /// Whoever makes the first spans of runs; nobody when absent.
+    pub roots: Roots,
 }
 
 impl World {
@@ -88,16 +95,18 @@ impl World {
         let authority = Authority::new();
         write_plane_files(dir.path(), &authority, setup.lease, setup.max_connection_age);
         write(dir.path(), "pipelines/crm.yaml", &setup.pipeline.unwrap_or_else(|| pipeline_yaml("")));
-        let (store, plane, port, stop_plane, plane_task) = start_plane(dir.path()).await;
-        Self { dir, authority, org, plane, port, store, stop_plane, plane_task }
+        let roots = setup.roots;
+        let (store, plane, (port, probes), stop_plane, plane_task) = start_plane(dir.path(), roots.clone()).await;
+        Self { dir, authority, org, plane, port, probes, roots, store, stop_plane, plane_task }
     }
 
     /// Stops the control plane at once, as a crash would, and starts it again on the same store. It gets another port.
     pub async fn restart_plane(&mut self) {
         self.plane_task.shutdown().await;
         self.store.close().await;
-        let (store, plane, port, stop, task) = start_plane(self.dir.path()).await;
+        let (store, plane, (port, probes), stop, task) = start_plane(self.dir.path(), self.roots.clone()).await;
         (self.store, self.plane, self.port, self.stop_plane, self.plane_task) = (store, plane, port, stop, task);
+        self.probes = probes;
     }
 
     /// What an agent of this name is configured with: its own certificate, the org's real credentials.
@@ -289,6 +298,7 @@ store: {{sqlite: control-plane.db}}
 pipelines: pipelines
 agents: agents.yaml
 lease: {{ttl: {}ms, heartbeat: {}ms}}
+health: {{listen: '127.0.0.1:0'}}
 retry: {{backoff: 3ms}}
 max_connection_age: {}ms
 ",
@@ -299,17 +309,20 @@ max_connection_age: {}ms
     write(dir, "control-plane.yaml", &config);
 }
 
-async fn start_plane(dir: &Path) -> (Arc<SqliteStore>, Handle, u16, CancellationToken, JoinSet<()>) {
+type Started = (Arc<SqliteStore>, Handle, (u16, SocketAddr), CancellationToken, JoinSet<()>);
+
+async fn start_plane(dir: &Path, roots: Roots) -> Started {
     let config = Config::load(&dir.join("control-plane.yaml")).unwrap();
     let store = Arc::new(SqliteStore::open(&config.store).await.unwrap());
     let plane = ControlPlane::new(config, Arc::clone(&store) as _, Arc::new(SystemClock::new()));
-    let bound = plane.bind().await.unwrap();
+    let bound = plane.with_roots(roots).bind().await.unwrap();
     let (handle, port) = (bound.handle(), bound.local_addr().port());
+    let probes = bound.health_addr().unwrap();
     let stop = CancellationToken::new();
     let mut task = JoinSet::new();
     let stopped = stop.clone();
     task.spawn(async move { bound.run(stopped).await.unwrap() });
-    (store, handle, port, stop, task)
+    (store, handle, (port, probes), stop, task)
 }
 
 /// Writes a file below a folder.

@@ -4,15 +4,20 @@ use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use anyhow::Context as _;
+use hybrid_runner_observability::{Roots, SPAN_TARGET, Traces};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, registry};
 
 use super::{Common, Outcome, failed, load, refused, unopened};
 use crate::ControlPlane;
 use crate::clock::SystemClock;
-use crate::config::log_filter;
+use crate::config::{Config, log_filter, standard_variable};
+use crate::otel;
 use crate::server::StartError;
 use crate::store::SqliteStore;
 
@@ -20,14 +25,28 @@ pub(super) async fn run(common: &Common) -> Outcome {
     let config = load(common)?;
     let filter = EnvFilter::try_new(log_filter()).context("CONTROL_PLANE_LOG").map_err(refused)?;
     // A subscriber that is set already is a test's.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
-    drop(log.with_ansi(std::io::stderr().is_terminal()).try_init());
+    let traces = otel::start(&standard_variable).map_err(refused)?;
+    let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let lines = lines.with_ansi(std::io::stderr().is_terminal());
+    // Spans of target `otel` are for traces only.
+    let lines = lines.with_filter(filter.and(filter_fn(|metadata| metadata.target() != SPAN_TARGET)));
+    drop(registry().with(lines).with(traces.as_ref().map(Traces::layer)).try_init());
+    let roots = traces.as_ref().map(Traces::roots).unwrap_or_default();
+    let served = serve(config, roots).await;
+    if let Some(traces) = traces {
+        // It waits for the collector, for two seconds at most.
+        drop(tokio::task::spawn_blocking(move || traces.shutdown()).await);
+    }
+    served
+}
+
+async fn serve(config: Config, roots: Roots) -> Outcome {
     if let Some(folder) = config.store.parent() {
         tokio::fs::create_dir_all(folder).await.with_context(|| folder.display().to_string()).map_err(failed)?;
     }
     let store = SqliteStore::open(&config.store).await.map_err(|error| unopened(&config.store, error))?;
     let store = Arc::new(store);
-    let plane = ControlPlane::new(config, Arc::clone(&store) as _, Arc::new(SystemClock::new()));
+    let plane = ControlPlane::new(config, Arc::clone(&store) as _, Arc::new(SystemClock::new())).with_roots(roots);
     let bound = plane.bind().await.map_err(|error| match error {
         StartError::Listen { .. } | StartError::Store(_) => failed(error),
         StartError::Tls(_) | StartError::Folder(_) | StartError::Agents(_) => refused(error),

@@ -15,6 +15,7 @@ use tracing::{info, warn};
 
 use super::{ServeError, connection_tests};
 use crate::lease::{LeaseWatch, Verdict};
+use crate::metrics;
 use crate::schedule::Schedule;
 use crate::shared::Shared;
 use crate::store::{Definition, Ending, Run, ScheduleText, StoreError, ready_runs};
@@ -80,7 +81,8 @@ impl Dispatch {
             }
             changed
         });
-        self.end_lost_leases(&runs).await
+        self.end_lost_leases(&runs).await?;
+        metrics::look(&self.shared, &runs).await
     }
 
     async fn end_lost_leases(&mut self, runs: &[Run]) -> Result<(), StoreError> {
@@ -91,6 +93,7 @@ impl Dispatch {
             };
             let now = self.shared.clock.now();
             if self.shared.store.expire(run_id, &lease, ending, reason_name(reason), now).await? {
+                self.shared.metrics.lease_lost(verdict);
                 warn!(%run_id, fence = lease.fence, ?verdict, "the lease of a run was ended");
                 self.shared.changed();
             }
@@ -137,6 +140,7 @@ impl Dispatch {
     }
 
     fn report(&mut self, looked: Result<(), StoreError>) {
+        self.shared.metrics.looked(&looked);
         match looked {
             Ok(()) => self.failing = false,
             Err(error) if !self.failing => {

@@ -16,7 +16,7 @@ use crate::identity::Caller;
 use crate::shared::Shared;
 use crate::status::Problem;
 use crate::stream::Driven;
-use crate::{push, session};
+use crate::{otel, push, session};
 
 /// How often the end of a caller's certificate is looked at, at least: within this time a stream ends when the clock was
 /// set beyond it.
@@ -64,19 +64,22 @@ impl RunnerService for Runner {
         let stream = Driven::new(|out| {
             let agent = caller.agent.clone();
             let session = session::run(Arc::clone(&shared), agent, request.into_inner(), out);
-            served(session, while_known(shared, caller), ends_at).instrument(span)
+            let session = served(session, while_known(Arc::clone(&shared), caller), ends_at);
+            counted(shared, "session", session).instrument(span)
         });
         Ok(Response::new(stream))
     }
 
     async fn push(&self, request: Request<Streaming<PushRequest>>) -> Result<Response<Self::PushStream>, Status> {
         let caller = self.identify(&request)?;
-        let span = info_span!("push", agent = caller.agent, certificate = caller.serial());
+        let traced = otel::push_span(request.metadata());
+        let span = traced.in_scope(|| info_span!("push", agent = caller.agent, certificate = caller.serial()));
         let shared = Arc::clone(&self.shared);
         let stream = Driven::new(|out| {
             let push = push::run(Arc::clone(&shared), caller.agent.clone(), request.into_inner(), out);
             // It may last longer than its connection should: a run goes on on it to its end.
-            served(push, while_known(shared, caller), None).instrument(span)
+            let push = served(push, while_known(Arc::clone(&shared), caller), None);
+            counted(shared, "push", push).instrument(span).instrument(traced)
         });
         Ok(Response::new(stream))
     }
@@ -123,4 +126,15 @@ async fn while_known(shared: Arc<Shared>, caller: Caller) -> Problem {
             () = tokio::time::sleep(look) => {}
         }
     }
+}
+
+/// Counts a stream that ends in error.
+async fn counted(
+    shared: Arc<Shared>,
+    stream: &'static str,
+    ends: impl Future<Output = Result<(), Problem>>,
+) -> Result<(), Problem> {
+    let ended = ends.await;
+    shared.metrics.stream_ended(stream, &ended);
+    ended
 }

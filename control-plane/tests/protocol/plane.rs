@@ -152,6 +152,7 @@ async fn bind(folder: &Path, lease: LeaseConfig, clock: &ManualClock) -> (contro
         pipelines: folder.join("pipelines"),
         agents: folder.join("agents.yaml"),
         lease,
+        health: None,
         retry: RetryConfig::default(),
         max_connection_age: Duration::from_secs(1800),
     };

@@ -21,6 +21,8 @@ use super::outbox::Outbox;
 use super::preflights::{PreflightJoined, Preflights};
 use crate::event::{AgentEvent, RunProgress};
 use crate::lease::{Leases, Lost};
+use crate::metrics::Metrics;
+use crate::otel;
 use crate::plan::{Connectors, Plan};
 use crate::run::{Ended, Run};
 use crate::runlog::RunLog;
@@ -55,6 +57,7 @@ pub(super) struct Supervisor {
     noticed: mpsc::Sender<(RunId, Notice)>,
     logs: RunLogs,
     observers: broadcast::Sender<AgentEvent>,
+    metrics: Metrics,
     /// Of the redactor, as far as the log has them.
     hits: u64,
     drain_timeout: Duration,
@@ -109,6 +112,7 @@ impl Supervisor {
             noticed,
             logs,
             observers: agent.observers,
+            metrics: agent.metrics,
             hits: 0,
             drain_timeout: agent.config.drain_timeout.min(crate::config::AgentConfig::MAX_DRAIN_TIMEOUT),
             leaving: None,
@@ -311,11 +315,18 @@ impl Supervisor {
             grant: grant.clone(),
         };
         let (pipeline, stopped) = (grant.pipeline, stop.clone());
-        let span = telemetry::run_span(plan.is_verbose, run_id.as_str(), &pipeline);
+        let traced = otel::run_span(run_id.as_str(), &pipeline, grant.attempt, grant.traceparent);
+        let span = traced.in_scope(|| telemetry::run_span(plan.is_verbose, run_id.as_str(), &pipeline));
         let log = self.logs.begin(grant.token.clone());
         log.attach(&span);
         let task = async move { stopped.run_until_cancelled(run.execute()).await };
-        let task = self.runs.spawn(task.instrument(span)).id();
+        let of_trace = traced.clone();
+        let task = async move {
+            let ended = task.instrument(span).await;
+            otel::run_ended(&of_trace, ended.as_ref().map(|ended| &ended.end));
+            ended
+        };
+        let task = self.runs.spawn(task.instrument(traced)).id();
         self.tell(AgentEvent::Granted {
             run_id: run_id.to_string(),
             pipeline: pipeline.clone(),
@@ -389,6 +400,7 @@ impl Supervisor {
 
     fn tell(&self, event: AgentEvent) {
         let event = event.with_sentences(|text| self.secrets.redactor().replace_text(text));
+        self.metrics.on_event(&event);
         // Without an observer there is nobody to tell.
         drop(self.observers.send(event));
     }

@@ -4,6 +4,7 @@ mod policy;
 mod proxy;
 mod secrets;
 
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -36,6 +37,8 @@ pub(super) struct ConfigFile {
     policy: PolicyFile,
     /// What is logged to stderr.
     log: LogFile,
+    /// Where probes and scrapes are answered.
+    health: HealthFile,
 }
 
 impl Default for ConfigFile {
@@ -48,6 +51,7 @@ impl Default for ConfigFile {
             salesforce: SalesforceFile::default(),
             policy: PolicyFile::default(),
             log: LogFile::default(),
+            health: HealthFile::default(),
         }
     }
 }
@@ -133,6 +137,14 @@ struct LogFile {
     run_bytes: usize,
 }
 
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields, default)]
+struct HealthFile {
+    /// `address:port` of an HTTP server with `/health/startup`, `/health/live`, `/health/ready` and `/metrics`; none when
+    /// absent.
+    listen: Option<String>,
+}
+
 impl Default for LogFile {
     fn default() -> Self {
         Self { level: "info".to_owned(), format: LogFormat::Text, run_bytes: AgentConfig::RUN_LOG_BYTES }
@@ -170,6 +182,16 @@ impl ConfigFile {
             control_plane,
             salesforce,
             log: Log { level: self.log.level, format: self.log.format, run_bytes: self.log.run_bytes },
+            health: self.health.parse()?,
+        })
+    }
+}
+
+impl HealthFile {
+    fn parse(self) -> Result<Option<SocketAddr>, ConfigError> {
+        let parsed = self.listen.map(|listen| listen.parse());
+        parsed.transpose().map_err(|_not_an_address| {
+            ConfigError::field("health.listen", "is not an address; accepted: ADDRESS:PORT, such as 0.0.0.0:8080")
         })
     }
 }

@@ -490,3 +490,15 @@ fn without_bindings_the_password_of_the_proxy_may_go_to_it_and_nowhere_else() {
     };
     assert!(permits("proxy.example") && !permits("other.example"));
 }
+
+#[test]
+fn probes_are_answered_where_it_is_said_and_nowhere_else() {
+    let listen = |settings: Settings| settings.health.map(|address| address.to_string());
+    assert_eq!(listen(load(MINIMAL).unwrap()), None);
+    let text = format!("{MINIMAL}\nhealth: {{listen: '0.0.0.0:8080'}}");
+    assert_eq!(listen(load(&text).unwrap()).as_deref(), Some("0.0.0.0:8080"));
+    let variable = [("HYBRID_RUNNER_HEALTH__LISTEN", "[::1]:9")];
+    assert_eq!(listen(load_with(&text, &variable).unwrap()).as_deref(), Some("[::1]:9"));
+    let refused = refusal(&format!("{MINIMAL}\nhealth: {{listen: '8080'}}"));
+    assert!(refused.starts_with("health.listen: ") && refused.contains("accepted: ADDRESS:PORT"), "{refused}");
+}

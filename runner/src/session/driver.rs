@@ -141,6 +141,7 @@ impl Driver<'_> {
     fn heard(&mut self, message: Result<Option<v1::SessionResponse>, tonic::Status>) -> Result<Input, SessionError> {
         match message {
             Ok(Some(message)) => {
+                self.session.pulse.exchanged();
                 self.link.zstd |= wire::lists(&message, wire::ZSTD);
                 self.link.memos |= wire::lists(&message, wire::MEMOS);
                 self.takes_preflight |= wire::lists(&message, wire::SECRET_PREFLIGHT);
@@ -166,6 +167,7 @@ impl Driver<'_> {
                 Effect::Say(say) => self.say(say).await?,
                 Effect::Tell(event) => {
                     if matches!(event, super::Event::Welcomed { .. }) {
+                        self.session.pulse.opened();
                         self.session.link.send_replace(Some(self.link.clone()));
                     }
                     self.session.events.send(event).await.map_err(|_closed| SessionError::AgentGone)?;

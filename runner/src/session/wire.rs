@@ -18,7 +18,8 @@ use super::{
 use crate::event::RunProgress;
 
 /// What this agent can do beyond the base. Every other capability of the contract comes with its own change.
-const CAPABILITIES: [&str; 7] = [ZSTD, MEMOS, "test_connection", SECRET_PREFLIGHT, "resume", DRAIN, LOGS];
+const CAPABILITIES: [&str; 8] =
+    [ZSTD, MEMOS, "test_connection", SECRET_PREFLIGHT, "resume", DRAIN, LOGS, "traceparent"];
 /// Push is compressed when both sides list it.
 pub(super) const ZSTD: &str = "zstd";
 /// Records and the baseline carry memos when both sides list it.
@@ -87,9 +88,6 @@ fn welcomed(welcome: v1::Welcome) -> Result<Received, String> {
 }
 
 fn granted(grant: v1::Grant) -> Result<Received, String> {
-    if !grant.traceparent.is_empty() {
-        return Ok(Received::Unasked { message: "Grant.traceparent", capability: "traceparent" });
-    }
     let token = grant.token.ok_or("Grant.token is missing")?;
     let lease_id = token.lease_id.as_ref().try_into().map_err(|_length| "Grant.token.lease_id has not 16 bytes")?;
     let run_id = run(&token.run_id, "Grant.token.run_id")?;
@@ -102,6 +100,8 @@ fn granted(grant: v1::Grant) -> Result<Received, String> {
         start_timeout: duration(grant.start_timeout, "Grant.start_timeout")?,
         run_timeout: duration(grant.run_timeout, "Grant.run_timeout")?,
         full: grant.full,
+        // One that is none is as good as none: so the standard has it.
+        traceparent: grant.traceparent.parse().ok(),
     }))
 }
 
@@ -356,9 +356,24 @@ mod tests {
     fn a_message_of_an_unlisted_capability_is_named() {
         let sent = v1::SessionResponse { message: Some(Response::DefinitionsSent(v1::DefinitionsSent {})) };
         assert_eq!(received(sent), Received::Unasked { message: "DefinitionsSent", capability: "diagnostic" });
-        let grant = v1::Grant { traceparent: "00-1-2-00".to_owned(), ..v1::Grant::default() };
-        let grant = v1::SessionResponse { message: Some(Response::Grant(grant)) };
-        assert_eq!(received(grant), Received::Unasked { message: "Grant.traceparent", capability: "traceparent" });
+    }
+
+    #[test]
+    fn a_grant_names_the_trace_of_its_run_and_one_that_names_none_is_as_good() {
+        const TRACE: &str = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (text, expected) in [(TRACE, Some(TRACE)), ("", None), ("00-1-2-00", None)] {
+            let token = v1::WriteToken { run_id: "run".to_owned(), fence: 1, lease_id: vec![7; 16].into() };
+            let grant = v1::Grant {
+                token: Some(token),
+                start_timeout: Some(prost_types::Duration::default()),
+                run_timeout: Some(prost_types::Duration::default()),
+                traceparent: text.to_owned(),
+                ..v1::Grant::default()
+            };
+            let grant = v1::SessionResponse { message: Some(Response::Grant(grant)) };
+            let Received::Grant(grant) = received(grant) else { panic!("{text} is refused") };
+            assert_eq!(grant.traceparent.map(|context| context.to_string()).as_deref(), expected);
+        }
     }
 
     #[test]

@@ -10,7 +10,7 @@ use tracing::{debug, info, warn};
 use v1::push_response::Message as Response;
 
 use super::stream::{ANSWER, Answer, Attempts, Broken, MOVED, Opened, fenced_by, open, open_anew, parse, violation};
-use super::window::{Record, ReopenError, Window};
+use super::window::{Batch, Record, ReopenError, Window};
 use super::wire::{batch_message, eof_message};
 use super::{Behind, Emission, Emitted, Progressed, REREADS, Receipt, Target, Upload, UploadError, held_bytes};
 
@@ -27,6 +27,7 @@ pub(super) async fn run(upload: &mut Upload) -> Result<Progressed, UploadError> 
             attempts.progressed();
         }
         attempts.failed(&broken).await?;
+        upload.target.progress.counts().reopened();
         if let Some(progressed) = upload.reopen(&mut attempts).await? {
             return Ok(progressed);
         }
@@ -111,7 +112,7 @@ impl Upload {
                         heard = Instant::now();
                     }
                     let message = match self.window.next_batch() {
-                        Some(batch) => batch_message(&self.target, batch, self.stream.memos),
+                        Some(batch) => self.packed(batch),
                         None => {
                             eof_sent = true;
                             eof_message(&self.target, &self.window, self.report.as_deref())
@@ -131,6 +132,11 @@ impl Upload {
                 Input::Silence => return Err(Broken::Silent),
             }
         }
+    }
+
+    fn packed(&self, batch: Batch) -> v1::push_request::Message {
+        self.target.progress.counts().sent(batch.records.iter().map(Record::wire_bytes).sum());
+        batch_message(&self.target, batch, self.stream.memos)
     }
 
     /// Everything was emitted and is durable.
@@ -256,7 +262,9 @@ enum Heard {
 fn hear(window: &mut Window, target: &Target, message: Response) -> Result<Heard, UploadError> {
     match message {
         Response::Ack(ack) => {
+            let before = window.base();
             window.ack(ack.next_seq).map_err(|error| UploadError::Violation(error.to_string()))?;
+            target.progress.counts().acked(window.base() - before);
             target.progress.set_acked(window.base());
             target.progress.set_held(window.held());
         }

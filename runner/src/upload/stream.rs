@@ -12,12 +12,13 @@ use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use tonic::codec::CompressionEncoding;
-use tracing::warn;
+use tracing::{Instrument as _, warn};
 use v1::push_request::Message as Request;
 use v1::push_response::Message as Response;
 
 use super::window::{Digest, checkpoint_at};
 use super::{Target, UploadError, WINDOW};
+use crate::otel;
 use crate::retry::Backoff;
 use crate::session::{Link, Reason, Refusal, refusal_of};
 
@@ -189,7 +190,8 @@ async fn open_on(
     if link.zstd {
         client = client.send_compressed(CompressionEncoding::Zstd).accept_compressed(CompressionEncoding::Zstd);
     }
-    let responses = client.push(request).await.map_err(|status| broken(&status))?.into_inner();
+    let span = otel::push_span(request.metadata_mut());
+    let responses = client.push(request).instrument(span).await.map_err(|status| broken(&status))?.into_inner();
     let mut stream = Stream { requests, responses, memos: link.memos, link: session, is_superseded: false };
     let answer = match stream.next().await? {
         Response::Opened(opened) => Answer::Opened(parse_opened(opened)?),

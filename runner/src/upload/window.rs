@@ -48,7 +48,7 @@ impl Record {
         held_bytes(self.kind, &self.fqn, self.body.as_ref(), &self.memo)
     }
 
-    fn wire_bytes(&self) -> usize {
+    pub(super) fn wire_bytes(&self) -> usize {
         let body = self.body.as_ref().filter(|_| !self.is_unchanged).map_or(0, Bytes::len);
         RECORD_OVERHEAD + self.kind.len() + self.fqn.len() + self.memo.len() + body
     }

@@ -41,6 +41,7 @@ fn grant(version: u64) -> Grant {
         start_timeout: INTERVAL,
         run_timeout: INTERVAL,
         full: false,
+        traceparent: None,
     }
 }
 

@@ -1,0 +1,225 @@
+//! What both programs show of themselves while they work: probes, metrics, one trace a run.
+
+mod collector;
+
+use std::net::SocketAddr;
+
+use hybrid_runner::AgentEvent;
+use hybrid_runner_observability::Traces;
+use hybrid_runner_tests::processes::{Running, command, program};
+use hybrid_runner_tests::world::{RunningAgent, Setup, World, write};
+use hybrid_runner_tests::{install_crypto, within};
+use sandbox::OrgConfig;
+use serde_json::Value;
+use tokio::net::TcpListener;
+use tracing_subscriber::layer::SubscriberExt as _;
+
+use collector::{Collector, Span};
+
+/// Status and text of a page.
+async fn page(address: SocketAddr, path: &str) -> (u16, String) {
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let answer = within(path, client.get(format!("http://{address}{path}")).send()).await.unwrap();
+    (answer.status().as_u16(), answer.text().await.unwrap())
+}
+
+/// The value of a series, by its beginning.
+fn value(text: &str, series: &str) -> Option<f64> {
+    let line = text.lines().find(|line| line.starts_with(series) && !line.starts_with('#'))?;
+    line.rsplit_once(' ')?.1.parse().ok()
+}
+
+fn rows(of: &str) -> Vec<String> {
+    let manual = std::fs::read_to_string(hybrid_runner_tests::root().join("docs/operations.md")).unwrap();
+    let rows = manual.lines().filter_map(|line| line.strip_prefix("| ").filter(|row| row.starts_with(of)));
+    rows.map(|row| row.split(' ').next().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn the_control_plane_shows_its_runs_its_health_and_no_metric_that_the_manual_does_not_have() {
+    let world = World::new().await;
+    let agent = world.start_agent();
+    let done = world.run().await;
+    let cancelled = world.plane.trigger("crm", false).await.unwrap();
+    within("the second run", world.plane.run_ended(cancelled)).await.unwrap();
+    // The pages count what the watch of open runs has seen.
+    let text = within("both runs are counted", async {
+        let mut changes = world.plane.changes();
+        loop {
+            let (_, text) = page(world.probes, "/metrics").await;
+            if value(&text, "control_plane_runs_total{state=\"committed\",reason=\"\"}") == Some(2.0) {
+                return text;
+            }
+            drop(tokio::time::timeout(std::time::Duration::from_millis(200), changes.changed()).await);
+        }
+    })
+    .await;
+    let figures = done.figures.unwrap();
+    assert!(value(&text, "control_plane_records_total").unwrap() >= f64::from(u32::try_from(figures.count).unwrap()));
+    assert!(value(&text, "control_plane_batches_total{outcome=\"applied\"}").unwrap() >= 1.0);
+    assert!(value(&text, "control_plane_record_bytes_total").unwrap() > 1000.0);
+    assert_eq!(value(&text, "control_plane_sessions"), Some(1.0));
+    assert_eq!(value(&text, "control_plane_pipelines"), Some(1.0));
+    assert!(value(&text, "control_plane_pipeline_last_commit_age_seconds{pipeline=\"crm\"}").unwrap() < 60.0);
+    assert_eq!(value(&text, "control_plane_open_runs{state=\"queued\"}"), Some(0.0));
+    let documented = rows("control_plane_");
+    for line in text.lines().filter(|line| !line.starts_with('#')) {
+        let name = line.split(['{', ' ']).next().unwrap();
+        assert!(documented.iter().any(|row| row == name), "{name} is not in the manual");
+    }
+    for path in ["/health/startup", "/health/live", "/health/ready"] {
+        let (status, body) = page(world.probes, path).await;
+        let body: Value = serde_json::from_str(&body).unwrap();
+        assert_eq!(
+            (status, body.get("ok"), body.get("sessions")),
+            (200, Some(&true.into()), Some(&1.into())),
+            "{path}"
+        );
+    }
+    agent.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_agents_metrics_say_what_a_run_did_and_name_nothing_of_it() {
+    let org = OrgConfig { objects: 12, ..OrgConfig::default() };
+    let world = World::with(Setup { org: Some(org), ..Setup::default() }).await;
+    let agent = hybrid_runner::Agent::new(world.agent_config("one"));
+    let metrics = agent.metrics();
+    let mut agent = RunningAgent::of(agent);
+    let done = world.run().await;
+    agent.until("the run's end", |event| matches!(event, AgentEvent::RunEnded { .. }).then_some(())).await;
+    let (text, figures) = (metrics.text(), done.figures.unwrap());
+    let whole = |count: u64| Some(f64::from(u32::try_from(count).unwrap()));
+    assert_eq!(value(&text, "hybrid_runner_runs_total{end=\"committed\",reason=\"\"}"), Some(1.0));
+    assert_eq!(value(&text, "hybrid_runner_entities_total{outcome=\"sent\"}"), whole(figures.sent));
+    assert_eq!(value(&text, "hybrid_runner_upload_acked_records_total"), whole(figures.count));
+    assert_eq!(value(&text, "hybrid_runner_source_requests_total"), whole(figures.summary.source_requests));
+    assert_eq!(value(&text, "hybrid_runner_source_bytes_total"), whole(figures.summary.source_bytes));
+    assert_eq!(value(&text, "hybrid_runner_upload_unacked_bytes"), Some(0.0));
+    assert_eq!(value(&text, "hybrid_runner_session_state{state=\"open\"}"), Some(1.0));
+    assert_eq!(value(&text, "hybrid_runner_connects_total{outcome=\"opened\"}"), Some(1.0));
+    assert!(
+        value(&text, "hybrid_runner_secret_reads_total{store=\"memory\",outcome=\"read\"}").unwrap() >= 2.0,
+        "{text}"
+    );
+    assert!(value(&text, "hybrid_runner_source_requests_left").unwrap() > 0.0);
+    let login = world.org.credentials();
+    let mut foreign = vec![login.password, login.security_token, "crm".to_owned(), "localhost".to_owned()];
+    foreign.extend(world.entities().await.into_iter().map(|(_, fqn, _)| fqn));
+    for word in
+        ["salesforce/password", "integration@example.com", "secret:"].map(str::to_owned).into_iter().chain(foreign)
+    {
+        assert!(!text.contains(&word), "{word} is in\n{text}");
+    }
+    agent.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_program_is_live_without_its_control_plane_and_not_ready_once_it_stops() {
+    let world = World::new().await;
+    let dir = tempfile::tempdir().unwrap();
+    let pair = world.authority.agent("one");
+    write(dir.path(), "agent.pem", &pair.certificate);
+    write(dir.path(), "agent.key", &pair.key);
+    // Nobody listens there: it is bound and not accepted from.
+    let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let config = format!(
+        "control_plane: {{endpoint: 'https://localhost:{}', tls: {{certificate: agent.pem, key: agent.key}}}}\n\
+         secrets: {{stores: {{files: {{file: {{dir: .}}}}}}}}\nhealth: {{listen: '127.0.0.1:0'}}\n",
+        nobody.local_addr().unwrap().port()
+    );
+    let config = write(dir.path(), "agent.yaml", &config);
+    let mut agent = command(&program("hybrid-runner"));
+    agent.args(["run", "--config"]).arg(&config);
+    let mut agent = Running::start(agent, &dir.path().join("agent.log"));
+    let address: SocketAddr = agent
+        .until("the address of the probes", |log| {
+            let line = log.lines().find(|line| line.contains("probes and scrapes are answered"))?;
+            line.split("address=").nth(1)?.split_whitespace().next()?.parse().ok()
+        })
+        .await;
+    for path in ["/health/startup", "/health/live", "/health/ready"] {
+        let (status, body) = page(address, path).await;
+        assert!(status == 200 && body.contains(r#""state":"connecting""#), "{path}: {body}");
+    }
+    let (_, text) = page(address, "/metrics").await;
+    assert_eq!(value(&text, "hybrid_runner_session_state{state=\"connecting\"}"), Some(1.0), "{text}");
+    assert!(agent.terminate().await.success());
+    world.stop().await;
+}
+
+/// Begins to send the spans of this thread to a collector.
+fn traces_to(endpoint: &str) -> Traces {
+    install_crypto();
+    let endpoint = endpoint.to_owned();
+    let environment = move |name: &str| match name {
+        "OTEL_EXPORTER_OTLP_ENDPOINT" => Some(endpoint.clone()),
+        "OTEL_EXPORTER_OTLP_PROTOCOL" => Some("grpc".to_owned()),
+        _ => None,
+    };
+    Traces::start("both", "0", &environment, |text| text).unwrap().unwrap()
+}
+
+#[tokio::test]
+async fn one_trace_runs_from_the_trigger_of_a_run_to_its_commit() {
+    let collector = Collector::start().await;
+    let traces = traces_to(&collector.endpoint());
+    let _traced = tracing::subscriber::set_default(tracing_subscriber::registry().with(traces.layer()));
+    let world = World::with(Setup { roots: traces.roots(), ..Setup::default() }).await;
+    let agent = world.start_agent();
+    let done = world.run().await;
+    let entities = world.entities().await;
+    agent.stop().await;
+    world.stop().await;
+    tokio::task::spawn_blocking(move || traces.shutdown()).await.unwrap();
+    let all = collector.spans();
+    let trace = done.run_id.to_string().replace('-', "");
+    let spans: Vec<Span> = all.iter().filter(|span| span.trace == trace).cloned().collect();
+    assert!(spans.iter().all(|span| span.service == "both"), "{spans:#?}");
+    let child = |name: &str, of: &Span| {
+        let found = spans.iter().filter(|span| span.name == name && span.parent == of.id).collect::<Vec<_>>();
+        assert!(!found.is_empty(), "no {name} below {}: {spans:#?}", of.name);
+        found
+    };
+    let root = spans.iter().find(|span| span.parent.is_empty()).expect("a first span");
+    assert_eq!((root.name.as_str(), root.attribute("state"), root.attribute("pipeline")), ("run", "committed", "crm"));
+    let grant = child("grant", root)[0];
+    let run = child("run", grant)[0];
+    assert_eq!((run.attribute("end"), run.attribute("run_id")), ("committed", done.run_id.to_string().as_str()));
+    let push = child("push", child("open push", run)[0])[0];
+    let (batches, commit) = (child("batch", push), child("commit", push)[0]);
+    assert!(batches.iter().all(|batch| batch.end <= commit.start), "{spans:#?}");
+    assert!(child("read secret", run).iter().all(|read| read.attribute("outcome") == "read"));
+    let calls = child("salesforce call", run);
+    let requests = usize::try_from(done.figures.unwrap().summary.source_requests).unwrap();
+    assert_eq!(calls.len(), requests, "a span for each request");
+    assert!(calls.iter().all(|call| call.attribute("http.response.status_code") == "200"), "{calls:#?}");
+    assert!(root.start <= grant.start && grant.start <= run.start && commit.end <= root.end + 1_000_000, "{spans:#?}");
+    // Names of objects and references stay at home.
+    let shown = format!("{all:?}");
+    let names = entities.iter().filter(|(kind, _, _)| kind == "table").filter_map(|(_, fqn, _)| fqn.rsplit('.').next());
+    for word in names.chain(["secret:/", "salesforce/password", "/services/data", "sobjects"]) {
+        assert!(!shown.contains(word), "{word} is in a span");
+    }
+}
+
+#[tokio::test]
+async fn a_collector_that_never_answers_fails_no_run_and_holds_none_up() {
+    // It accepts, in the kernel, and says nothing.
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let traces = traces_to(&format!("http://{}", silent.local_addr().unwrap()));
+    let _traced = tracing::subscriber::set_default(tracing_subscriber::registry().with(traces.layer()));
+    let world = World::with(Setup { roots: traces.roots(), ..Setup::default() }).await;
+    let agent = world.start_agent();
+    let began = tokio::time::Instant::now();
+    assert_eq!(world.run().await.state.as_str(), "committed");
+    // The time-out of one export is 10 s.
+    assert!(began.elapsed() < std::time::Duration::from_secs(9), "{:?}", began.elapsed());
+    agent.stop().await;
+    world.stop().await;
+    let began = tokio::time::Instant::now();
+    tokio::task::spawn_blocking(move || traces.shutdown()).await.unwrap();
+    assert!(began.elapsed() < std::time::Duration::from_secs(5), "{:?}", began.elapsed());
+}
