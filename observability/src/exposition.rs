@@ -33,6 +33,11 @@ impl Exposition {
     ) {
         let family = Family::<Labels, Counter>::default();
         for (labels, count) in series {
+            if N == 0 {
+                let alone = Counter::<u64>::default();
+                alone.inc_by(count);
+                return self.0.register(name, help, alone);
+            }
             family.get_or_create(&labels.to_vec()).inc_by(count);
         }
         self.0.register(name, help, family);
@@ -47,6 +52,11 @@ impl Exposition {
     ) {
         let family = Family::<Labels, Gauge<f64, AtomicU64>>::default();
         for (labels, value) in series {
+            if N == 0 {
+                let alone = Gauge::<f64, AtomicU64>::default();
+                alone.set(value);
+                return self.0.register(name, help, alone);
+            }
             family.get_or_create(&labels.to_vec()).set(value);
         }
         self.0.register(name, help, family);

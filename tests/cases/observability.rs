@@ -196,8 +196,11 @@ async fn one_trace_runs_from_the_trigger_of_a_run_to_its_commit() {
     let requests = usize::try_from(done.figures.unwrap().summary.source_requests).unwrap();
     assert_eq!(calls.len(), requests, "a span for each request");
     assert!(calls.iter().all(|call| call.attribute("http.response.status_code") == "200"), "{calls:#?}");
-    assert!(root.start <= grant.start && grant.start <= run.start && commit.end <= root.end + 1_000_000, "{spans:#?}");
-    // Names of objects and references stay at home.
+    assert!(
+        root.start <= grant.start && grant.start <= run.start && commit.start <= root.end + 1_000_000,
+        "{spans:#?}"
+    );
+    // A run's end is the moment at which its commit began, in milliseconds. Names of objects and references stay at home.
     let shown = format!("{all:?}");
     let names = entities.iter().filter(|(kind, _, _)| kind == "table").filter_map(|(_, fqn, _)| fqn.rsplit('.').next());
     for word in names.chain(["secret:/", "salesforce/password", "/services/data", "sobjects"]) {

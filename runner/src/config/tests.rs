@@ -99,7 +99,7 @@ fn an_unknown_key_is_refused_with_its_path_and_the_near_one() {
     assert_eq!(text, "salesforce.hosts[0].hots: is not a known key; did you mean `host`?");
     assert_eq!(
         refusal("vault: {}"),
-        "vault: is not a known key; known here: control_plane, drain_timeout, log, policy, salesforce, secrets, slots"
+        "vault: is not a known key; known here: control_plane, drain_timeout, health, log, policy, salesforce, secrets, slots"
     );
 }
 

@@ -365,6 +365,7 @@ mod tests {
             let token = v1::WriteToken { run_id: "run".to_owned(), fence: 1, lease_id: vec![7; 16].into() };
             let grant = v1::Grant {
                 token: Some(token),
+                pipeline: "crm".to_owned(),
                 start_timeout: Some(prost_types::Duration::default()),
                 run_timeout: Some(prost_types::Duration::default()),
                 traceparent: text.to_owned(),
