@@ -27,6 +27,10 @@ use crate::session::{Release, Terms};
 
 pub(crate) use crate::session::{Grant, Reason, RunId};
 
+/// Leases held, and given back without an answer, after which the agent asks for no more: the contract's limit for those
+/// in a heartbeat.
+const MOST: usize = 64;
+
 /// A release without an answer is sent again after this long.
 const RESEND: Duration = Duration::from_secs(5);
 
@@ -137,6 +141,11 @@ impl Leases {
                 given_back.release.clone()
             })
             .collect()
+    }
+
+    /// Whether more may be asked for.
+    pub(crate) fn has_room(&self) -> bool {
+        self.leases.len() < MOST
     }
 
     /// Whether a lease that was given back is still unanswered.
@@ -266,6 +275,31 @@ mod tests {
         clock.advance(TERMS.lease_ttl);
         assert_eq!(leases.expired(), Vec::new());
         assert!(!leases.has_unanswered());
+    }
+
+    #[test]
+    fn a_run_that_is_granted_again_ends_the_former_lease_and_outlives_the_end_of_the_former_run() {
+        let (_clock, mut leases) = leases();
+        let former = leases.granted(run("a"));
+        let lease = leases.granted(run("a"));
+        assert!(former.is_past() && !lease.is_past());
+        leases.give_back(release("a"));
+        leases.ended(&run("a"));
+        assert_eq!(leases.releases_due(), vec![release("a")], "the former run's end does not take it");
+    }
+
+    #[test]
+    fn releases_that_nobody_answers_leave_no_room_for_more_leases() {
+        let (clock, mut leases) = leases();
+        for n in 0..MOST {
+            assert!(leases.has_room());
+            leases.granted(run(&n.to_string()));
+            leases.give_back(release(&n.to_string()));
+        }
+        assert!(!leases.has_room());
+        clock.advance(TERMS.lease_ttl);
+        leases.expired();
+        assert!(leases.has_room());
     }
 
     #[derive(Debug, Clone)]

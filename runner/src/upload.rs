@@ -273,6 +273,12 @@ impl Upload {
     }
 }
 
+impl Drop for Upload {
+    fn drop(&mut self) {
+        self.target.progress.set_held(0);
+    }
+}
+
 impl Sink {
     /// The source is done: everything that it emitted is to be committed.
     ///

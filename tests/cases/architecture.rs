@@ -27,6 +27,16 @@ const CRATE_EDGES: &[(&str, &[&str])] = &[
     ("control-plane", &["hybrid-runner-proto", "hybrid-runner-openmetadata"]),
     ("sandbox", &[]),
     ("quickstart", &["hybrid-runner", "control-plane", "sandbox"]),
+    (
+        "simulation",
+        &[
+            "hybrid-runner",
+            "control-plane",
+            "hybrid-runner-connector",
+            "hybrid-runner-openmetadata",
+            "hybrid-runner-secrets",
+        ],
+    ),
 ];
 
 /// Which module of the runner's flow may use which; `agent` and `commands` may use all, the base nobody of the flow.

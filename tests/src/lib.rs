@@ -15,6 +15,7 @@ pub mod logs;
 pub mod memory;
 pub mod outside;
 pub mod processes;
+pub mod relay;
 #[path = "../../openmetadata/tests/support/schemas.rs"]
 pub mod schemas;
 pub mod sweep;

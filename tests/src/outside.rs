@@ -36,6 +36,12 @@ pub fn helm(case: &str) -> Option<PathBuf> {
     needs(case, root().join("target/tools/bin/helm"), "run tools/helm (it needs go)")
 }
 
+/// The certificates of public authorities, which go into an image; `None`: not run.
+#[must_use]
+pub fn authorities(case: &str) -> Option<PathBuf> {
+    needs(case, PathBuf::from("/etc/ssl/certs/ca-certificates.crt"), "install ca-certificates, on a Linux")
+}
+
 fn needs(case: &str, path: PathBuf, how: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);

@@ -195,6 +195,11 @@ impl RunningAgent {
         .await
     }
 
+    /// Asks it to leave.
+    pub fn leave(&self) {
+        self.stop.cancel();
+    }
+
     /// Stops it in order.
     pub async fn stop(mut self) {
         self.stop.cancel();

@@ -98,3 +98,37 @@ fn agents(row: &Value) -> String {
     let lines: Vec<String> = agents.iter().flat_map(line).collect();
     if lines.is_empty() { "-".to_owned() } else { lines.join("\n") }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::NewDefinition;
+
+    #[test]
+    fn a_held_pipeline_says_why_until_when_and_what_ends_it() {
+        let now = Timestamp::UNIX_EPOCH;
+        let new = NewDefinition {
+            pipeline: "crm".to_owned(),
+            file: "crm.yaml".to_owned(),
+            workflow_json: "{}".to_owned(),
+            source: "salesforce".to_owned(),
+            mark_deleted: true,
+            schedule: None,
+            enabled: true,
+        };
+        let definition = Definition { new, version: 1, scheduled_at: now };
+        let hold = |pipeline: &str| Hold {
+            pipeline: pipeline.to_owned(),
+            reason: "AUTH_FAILED".to_owned(),
+            detail: Some("wrong password".to_owned()),
+            until: Timestamp::from_second(900).unwrap(),
+        };
+        let shown = row(&definition, &[], &[hold("other"), hold("crm")], now);
+        let expected = json!({"reason": "AUTH_FAILED", "detail": "wrong password", "until": "1970-01-01T00:15:00Z"});
+        assert_eq!(shown["hold"], expected);
+        let cell = held(&shown);
+        assert!(cell.starts_with("AUTH_FAILED until 1970-01-01T00:15:00Z"), "{cell}");
+        assert!(cell.contains("control-plane run"), "{cell}");
+        assert_eq!(held(&row(&definition, &[], &[hold("other")], now)), "-");
+    }
+}

@@ -104,8 +104,27 @@ fn row(run: &Run) -> Value {
 
 #[cfg(test)]
 mod tests {
+    use jiff::Timestamp;
+
     use super::*;
     use crate::store::{Figures, RunState};
+
+    #[test]
+    fn a_run_that_waits_says_which_attempt_comes_next_and_when_and_why() {
+        let now = jiff::Timestamp::UNIX_EPOCH;
+        let waits = Run {
+            attempt: 2,
+            not_before: Some(Timestamp::from_second(30).unwrap()),
+            reason: Some("SOURCE_UNREACHABLE".to_owned()),
+            detail: Some("no route".to_owned()),
+            ..Run::queued("crm", false, true, now)
+        };
+        let shown = row(&waits);
+        assert_eq!((&shown["state"], &shown["attempt"]), (&json!("queued"), &json!(2)));
+        assert_eq!(shown["next_attempt_at"], json!("1970-01-01T00:00:30Z"));
+        assert_eq!((&shown["reason"], &shown["detail"]), (&json!("SOURCE_UNREACHABLE"), &json!("no route")));
+        assert_eq!(row(&Run::queued("crm", false, true, now))["next_attempt_at"], Value::Null);
+    }
 
     #[test]
     fn a_run_says_what_the_source_still_permits_if_it_is_known() {

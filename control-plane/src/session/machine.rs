@@ -15,7 +15,7 @@
 //! | open | `Draining` | note it; nothing is granted from here on | open |
 //! | open | `Heartbeat` | renew | open |
 //! | open | `Release` | release | open |
-//! | open | open connection tests changed | take those that nobody took, if the agent listed `test_connection` and has the source | open |
+//! | open | open connection tests changed | take those that nobody took, if the agent listed `test_connection`, has the source and does not leave | open |
 //! | open | `TestConnectionResult` of a test that this session took | save it | open |
 //! | open | any other `TestConnectionResult` | – (it is late) | open |
 //! | open | no heartbeat for three intervals | – | refused |
@@ -331,7 +331,8 @@ impl Open {
     fn on_tests(&mut self, tests: &[ConnectionTest]) -> Vec<Effect> {
         self.testing.retain(|id| tests.iter().any(|test| test.id == *id));
         let mine = |test: &&ConnectionTest| test.agent.is_none() && self.sources.contains(&test.source);
-        let free = tests.iter().filter(|_| self.tests_connections).filter(mine);
+        let takes = self.tests_connections && !self.is_draining;
+        let free = tests.iter().filter(|_| takes).filter(mine);
         free.cloned().map(Effect::Test).collect()
     }
 
@@ -579,6 +580,8 @@ mod tests {
         let less = Hello { tests_connections: false, ..listed };
         unable.step(now, Input::Message(Incoming::Hello(less))).unwrap();
         assert_eq!(tests_taken(&mut unable, &tests), []);
+        machine.step(now, Input::Message(Incoming::Draining(Duration::ZERO))).unwrap();
+        assert_eq!(tests_taken(&mut machine, &tests), [], "who leaves might not be there to answer");
     }
 
     #[test]

@@ -48,6 +48,13 @@ impl MemoryStore {
         Self { inner: Mutex::new(Inner { committed, ..Inner::default() }) }
     }
 
+    /// A copy of what is committed, as a backup has it.
+    #[must_use]
+    pub fn backup(&self) -> Self {
+        let committed = self.inner.lock().unwrap_or_else(PoisonError::into_inner).committed.clone();
+        Self { inner: Mutex::new(Inner { committed, ..Inner::default() }) }
+    }
+
     /// The process will die in the next transaction, after its last write and before its commit.
     pub fn crash_in_next_transaction(&self) {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner).crash_in_next = true;

@@ -1,5 +1,7 @@
 //! What the agent does about each thing that happens: no I/O, no waiting.
 
+mod leaving;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,6 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument as _, error, info, warn};
 
+use self::leaving::Leaving;
 use super::Agent;
 use super::connection_tests::{ConnectionTests, TestJoined};
 use super::outbox::Outbox;
@@ -28,8 +31,6 @@ use crate::upload::Target;
 /// After a grant that could not be taken up the slot is offered again after this long: two sides that do not agree about
 /// what can be run do not busy each other.
 const OFFER_AGAIN: Duration = Duration::from_secs(1);
-/// How long a leaving agent waits for its releases to be answered.
-const FAREWELL: Duration = Duration::from_secs(2);
 
 /// A run's task that ended; none: it was stopped.
 pub(super) type RunJoined = Result<(Id, Option<Ended>), JoinError>;
@@ -57,12 +58,6 @@ pub(super) struct Supervisor {
     drain_timeout: Duration,
     leaving: Option<Leaving>,
     offers_again_at: Option<Instant>,
-}
-
-/// How an agent leaves: its runs may end, then they are handed back, then it goes.
-struct Leaving {
-    hands_back_at: Instant,
-    leaves_at: Instant,
 }
 
 struct Planned {
@@ -113,52 +108,6 @@ impl Supervisor {
             drain_timeout: agent.config.drain_timeout.min(crate::config::AgentConfig::MAX_DRAIN_TIMEOUT),
             leaving: None,
             offers_again_at: None,
-        }
-    }
-
-    pub(super) fn is_leaving(&self) -> bool {
-        self.leaving.is_some()
-    }
-
-    /// Whether a leaving agent has nothing left to wait for.
-    pub(super) fn is_done(&self, now: Instant) -> bool {
-        let is_settled = self.running.is_empty() && !self.leases.has_unanswered();
-        self.leaving.as_ref().is_some_and(|leaving| is_settled || now >= leaving.leaves_at)
-    }
-
-    /// Takes nothing new; what runs may end within the drain's time and is handed back then.
-    pub(super) fn drain(&mut self) {
-        let (now, timeout_s) = (Instant::now(), self.drain_timeout.as_secs());
-        info!(
-            runs = self.running.len(),
-            timeout_s, "leaving: runs may end until the timeout, then they are handed back"
-        );
-        let hands_back_at = now + self.drain_timeout;
-        self.leaving = Some(Leaving { hands_back_at, leaves_at: hands_back_at + FAREWELL });
-        self.say_draining(now);
-        self.offer();
-        self.hand_back(now);
-    }
-
-    fn say_draining(&mut self, now: Instant) {
-        if let Some(leaving) = &self.leaving {
-            self.outbox.push(Command::Drain { within: leaving.leaves_at.saturating_duration_since(now) });
-        }
-    }
-
-    /// Stops what still runs when a leaving agent's time is over.
-    fn hand_back(&mut self, now: Instant) {
-        if self.leaving.as_ref().is_none_or(|leaving| now < leaving.hands_back_at) {
-            return;
-        }
-        for (run_id, running) in &mut self.running {
-            if running.stop.is_cancelled() {
-                continue;
-            }
-            info!(%run_id, pipeline = %running.pipeline, "handing the run back");
-            let ended = || Ended::handed_back(Reason::DRAINING, "the agent is stopping");
-            running.stopped.get_or_insert_with(ended);
-            running.stop.cancel();
         }
     }
 
@@ -408,8 +357,9 @@ impl Supervisor {
 
     /// Says how many runs can be taken now.
     fn offer(&mut self) {
-        self.offers_again_at = None;
-        let free = if self.is_leaving() { 0 } else { self.slots.saturating_sub(self.running.len()) };
+        let has_room = self.leases.has_room();
+        self.offers_again_at = (!has_room).then(|| Instant::now() + OFFER_AGAIN);
+        let free = if self.is_leaving() || !has_room { 0 } else { self.slots.saturating_sub(self.running.len()) };
         let slots = u32::try_from(free).unwrap_or_default();
         self.outbox.push(Command::Offer { slots });
     }

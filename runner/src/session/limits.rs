@@ -25,8 +25,8 @@ pub(super) const TESTS: usize = 64;
 pub(super) const CROSSING: u32 = 4;
 /// Terms that an agent can keep: more heartbeats than this are a flood, and a lease that outlives its agent for longer keeps
 /// others from working.
-const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(5 * 60));
-const LEASE_TTL: Duration = Duration::from_secs(60 * 60);
+const HEARTBEAT: (Duration, Duration) = (Duration::from_millis(20), Duration::from_secs(60 * 60));
+const LEASE_TTL: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// A token bucket.
 #[derive(Debug)]
@@ -118,11 +118,11 @@ impl Definitions {
 pub(super) fn check_terms(terms: Terms) -> Result<(), String> {
     let Terms { heartbeat_interval, lease_ttl } = terms;
     if !(HEARTBEAT.0..=HEARTBEAT.1).contains(&heartbeat_interval) {
-        return Err(format!("Welcome.heartbeat_interval is {heartbeat_interval:?}; accepted: 20 ms to 5 minutes"));
+        return Err(format!("Welcome.heartbeat_interval is {heartbeat_interval:?}; accepted: 20 ms to an hour"));
     }
     if lease_ttl <= heartbeat_interval || lease_ttl > LEASE_TTL {
         return Err(format!(
-            "Welcome.lease_ttl is {lease_ttl:?}; accepted: longer than Welcome.heartbeat_interval, at most an hour"
+            "Welcome.lease_ttl is {lease_ttl:?}; accepted: longer than Welcome.heartbeat_interval, at most a day"
         ));
     }
     Ok(())
@@ -177,13 +177,13 @@ mod tests {
     #[test]
     fn terms_that_no_agent_can_keep_are_refused() {
         let check = |heartbeat, ttl| check_terms(Terms { heartbeat_interval: heartbeat, lease_ttl: ttl });
-        let (second, hour) = (Duration::from_secs(1), LEASE_TTL);
-        assert!(check(second, 3 * second).is_ok() && check(HEARTBEAT.0, second).is_ok() && check(second, hour).is_ok());
+        let (second, day) = (Duration::from_secs(1), LEASE_TTL);
+        assert!(check(second, 3 * second).is_ok() && check(HEARTBEAT.0, second).is_ok() && check(second, day).is_ok());
         for (heartbeat, ttl) in [
             (Duration::ZERO, second),
             (Duration::from_nanos(1), second),
             (second, second),
-            (second, hour + second),
+            (second, day + second),
             (second, Duration::MAX),
             (Duration::MAX, Duration::MAX),
         ] {

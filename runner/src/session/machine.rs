@@ -4,7 +4,7 @@
 //! |---|---|---|---|---|
 //! | (start) | | `Hello` with the leases held | | Greeting |
 //! | Greeting | `Welcome` | a heartbeat | Welcomed, with the leases lost | Open |
-//! | Greeting | another message | | | violation |
+//! | Greeting | another message, terms that cannot be kept, a lease that was not listed | | | violation |
 //! | Greeting | 10 s passed | | | error |
 //! | Greeting | a command | | | Greeting; it was meant for an earlier session |
 //! | Open | `Definition` | | Defined | Open |
@@ -13,8 +13,7 @@
 //! | Open | offer of slots | `LeaseRequest`, once no pause is in force and if it differs from what is open | | Open |
 //! | Open | `Grant` of a definition that was sent | | Granted | Open |
 //! | Open | `Grant` of another one, or one of five that no slot was asked for | | | violation |
-//! | Open | release, report | `Release`, `RunEvent` | | Open |
-//! | Open | drain | `Draining` | | Open |
+//! | Open | release, report, drain | `Release`, `RunEvent`, `Draining` | | Open |
 //! | Open | a heartbeat is due | `Heartbeat` with the leases held | | Open |
 //! | Open | `HeartbeatAck` of an unanswered heartbeat | | Renewed | Open |
 //! | Open | `HeartbeatAck` of another one, or of a run that the heartbeat did not list | | | violation |
@@ -22,10 +21,8 @@
 //! | Open | `Released`, `Revoke` | | Released, Revoked | Open |
 //! | Open | `Pushback` | no `LeaseRequest` until it is over | | Open |
 //! | Open | `TestConnection` | | TestAsked | Open |
-//! | Open | `TestConnection` with the id of one that is not answered, or one too many of these | | | violation |
 //! | Open | answer to a test of this session | `TestConnectionResult` | | Open |
-//! | Open | `Welcome` | | | violation |
-//! | Greeting | `Welcome` with terms that cannot be kept, or a lease that was not listed | | | violation |
+//! | Open | `Welcome`; a `TestConnection` like one that is not answered, or one of 65 of these | | | violation |
 //! | any | more messages, definitions or bytes of them than [`super::limits`] | | | violation |
 //! | any | a message of a capability that this agent did not list | | | violation, which names it |
 //! | any | a message that is none, or malformed | | | violation |
