@@ -7,12 +7,16 @@ certificates are files beside it (_files.tpl), named relative to its folder.
 {{- $values := .Values -}}
 {{- $plane := dict "endpoint" $values.controlPlane.endpoint -}}
 {{- if $values.controlPlane.tls.caBundle }}{{ $_ := set $plane "ca" "control-plane/ca.crt" }}{{ end -}}
+{{- $_ := set $plane "use_system_proxy" $values.controlPlane.useSystemProxy -}}
+{{- with $values.controlPlane.proxy }}{{ $_ := set $plane "proxy" . }}{{ end -}}
 {{- if $values.auth.mtls -}}
 {{- $_ := set $plane "tls" (dict "certificate" "identity/tls.crt" "key" "identity/tls.key") -}}
 {{- else -}}
 {{- $_ := set $plane "token_file" (default "identity/token" $values.auth.tokenFile) -}}
 {{- end -}}
-{{- $config := dict "control_plane" $plane "slots" $values.slots "drain_timeout" $values.drain.timeout "log" $values.log -}}
+{{- $config := dict "control_plane" $plane "slots" $values.slots "drain_timeout" $values.drain.timeout "health" $values.health -}}
+{{- /* Helm's numbers are floats, and large ones would be written as such. */ -}}
+{{- $_ := set $config "log" (dict "level" $values.log.level "format" $values.log.format "run_bytes" (int $values.log.runBytes)) -}}
 {{- if $values.secretStores -}}
 {{- $stores := dict -}}
 {{- range $values.secretStores -}}

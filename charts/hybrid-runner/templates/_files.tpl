@@ -49,6 +49,7 @@ a whole when one of them changes; and a volume for each Secret that is a store.
 {{- end }}
 {{- include "hybrid-runner.ca" (list .Values.controlPlane.tls.caBundle "control-plane/ca.crt") }}
 {{- include "hybrid-runner.ca" (list .Values.caBundle "ca/ca.crt") }}
+{{- include "hybrid-runner.ca" (list .Values.otel.caBundle "otel/ca.crt") }}
 {{- range $index, $host := .Values.salesforce.hosts }}
 {{- include "hybrid-runner.ca" (list $host.caBundle (printf "salesforce/%d.crt" $index)) }}
 {{- end }}

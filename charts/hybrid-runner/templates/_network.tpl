@@ -1,6 +1,6 @@
 {{/* What the agent connects to, as a list of {host, port}: every address in the values, and Salesforce. */}}
 {{- define "hybrid-runner.destinations" -}}
-{{- $addresses := list .Values.controlPlane.endpoint .Values.proxy.httpsProxy .Values.salesforce.proxy.url -}}
+{{- $addresses := list .Values.controlPlane.endpoint .Values.proxy.httpsProxy .Values.salesforce.proxy.url .Values.controlPlane.proxy.url (regexFind "^https?://[^/]+" .Values.otel.endpoint) -}}
 {{- range .Values.secretStores -}}
 {{- $addresses = append $addresses (.vault).address -}}
 {{- $addresses = append $addresses (.kubernetes).address -}}
@@ -25,4 +25,9 @@
 {{/* Whether a store asks this cluster's API server. */}}
 {{- define "hybrid-runner.asksApiServer" -}}
 {{- range .Values.secretStores }}{{ with .kubernetes }}{{ if not .address }}yes{{ end }}{{ end }}{{ end -}}
+{{- end -}}
+
+{{/* The port of probes and metrics. */}}
+{{- define "hybrid-runner.healthPort" -}}
+{{- regexFind "[0-9]+$" .Values.health.listen -}}
 {{- end -}}

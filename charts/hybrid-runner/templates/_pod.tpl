@@ -66,6 +66,22 @@ volumeMounts:
 - name: SSL_CERT_DIR
   value: /etc/ssl/certs
 {{- end }}
+{{- with .Values.otel }}
+{{- if .endpoint }}
+- name: OTEL_EXPORTER_OTLP_ENDPOINT
+  value: {{ .endpoint | quote }}
+- name: OTEL_EXPORTER_OTLP_PROTOCOL
+  value: {{ .protocol | quote }}
+{{- with .headers.existingSecret }}
+- name: OTEL_EXPORTER_OTLP_HEADERS
+  valueFrom: {secretKeyRef: {name: {{ .name }}, key: {{ default "headers" .key }}}}
+{{- end }}
+{{- if .caBundle }}
+- name: OTEL_EXPORTER_OTLP_CERTIFICATE
+  value: /etc/hybrid-runner/otel/ca.crt
+{{- end }}
+{{- end }}
+{{- end }}
 {{- with .Values.extraEnv }}
 {{ include "hybrid-runner.evaluated" (list $ .) }}
 {{- end }}

@@ -138,7 +138,7 @@ fn every_value_is_set_in_a_scenario_and_none_is_dead() {
     let templates: String = templates.map(|path| std::fs::read_to_string(path).unwrap()).collect();
     // Handed to the agent as they are: the case about its settings shows that it has each of them.
     let handed_on = |path: &str| {
-        ["[].aws.", "[].env.", "[].vault.", "policy.", "log.", "salesforce.proxy.", ".file.existingSecret.items"]
+        ["[].aws.", "[].env.", "[].vault.", "policy.", "log.", ".proxy.", ".file.existingSecret.items"]
             .iter()
             .any(|prefix| path.contains(prefix))
     };

@@ -57,8 +57,8 @@ async fn every_setting_of_the_agent_is_set_by_a_value_of_some_scenario() {
 
 #[tokio::test]
 async fn a_value_that_is_left_alone_is_the_default_of_its_setting() {
-    /// Cluster logs are parsed by programs; a terminal's are read.
-    const OTHER: [(&str, &str); 1] = [("/log/format", "json")];
+    /// Cluster logs are parsed by programs, and a kubelet probes; a terminal's logs are read, and nobody probes.
+    const OTHER: [(&str, &str); 2] = [("/log/format", "json"), ("/health/listen", "0.0.0.0:8080")];
     let Some(helm) = Helm::find("chart defaults") else { return };
     let schema = settings().await;
     let minimal = scenarios().into_iter().find(|scenario| scenario.name == "minimal-token").unwrap();
