@@ -16,6 +16,9 @@ use crate::store::{Fault, NewDefinition, ScheduleText};
 /// Pipelines of one folder. More are a mistake: the folder is the wrong one.
 const MAX_FILES: usize = 1_000;
 
+/// What agents take at most of all workflows together, in bytes: they keep what they are sent (docs/protocol.md).
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
 /// A workflow as it travels, in bytes: it fits a control message of 256 KiB with room for the rest.
 pub const MAX_WORKFLOW_BYTES: usize = 192 * 1024;
 
@@ -80,6 +83,7 @@ fn is_pipeline_file(name: &Path) -> bool {
 pub fn parse(files: &Files, now: Timestamp) -> Definitions {
     let mut pipelines: BTreeMap<String, NewDefinition> = BTreeMap::new();
     let mut faults = Vec::new();
+    let mut bytes = 0;
     for (file, text) in files {
         let parsed = text.as_ref().map_err(|error| format!("cannot be read: {error}"));
         match parsed.and_then(|text| definition(file, text, now)) {
@@ -92,7 +96,12 @@ pub fn parse(files: &Files, now: Timestamp) -> Definitions {
                         definition.pipeline, other.file
                     ),
                 }),
+                None if bytes + definition.pipeline.len() + definition.workflow_json.len() > MAX_BYTES => {
+                    let error = "the workflows of the folder have more than 16 MiB together; accepted: at most that";
+                    faults.push(Fault { file: file.clone(), error: error.to_owned() });
+                }
                 None => {
+                    bytes += definition.pipeline.len() + definition.workflow_json.len();
                     pipelines.insert(definition.pipeline.clone(), definition);
                 }
             },
@@ -154,6 +163,18 @@ source:
         assert_eq!(names, ["a", "crm.metadata", "nightly"]);
         assert!(parsed.definitions[2].schedule.is_some());
         assert_eq!(parsed.definitions[0].source, "salesforce");
+    }
+
+    #[test]
+    fn workflows_of_more_bytes_than_agents_take_are_kept_out_and_named() {
+        let long = WORKFLOW.replace("serviceName: crm", &format!("serviceName: {}", "c".repeat(150 * 1024)));
+        let names: Vec<String> = (0..115).map(|number| format!("{number:03}.yaml")).collect();
+        let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), long.as_str())).collect();
+        let parsed = parse_all(&files);
+        let bytes: usize = parsed.definitions.iter().map(|new| new.pipeline.len() + new.workflow_json.len()).sum();
+        assert!(bytes <= MAX_BYTES && bytes + 151 * 1024 > MAX_BYTES, "{bytes}");
+        assert_eq!(parsed.definitions.len() + parsed.faults.len(), names.len());
+        assert!(parsed.faults.iter().all(|fault| fault.error.contains("16 MiB")), "{:?}", parsed.faults);
     }
 
     #[test]
