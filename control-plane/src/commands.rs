@@ -5,6 +5,7 @@ mod cancel;
 mod deletions;
 mod entities;
 mod export;
+mod logs;
 mod output;
 mod pipelines;
 mod run;
@@ -37,6 +38,8 @@ enum Command {
     Pipelines(Look),
     /// Show the runs, newest first
     Runs(runs::Arguments),
+    /// Show what happened in a run: events, and the lines of its log
+    Logs(logs::Arguments),
     /// Show what is committed
     Entities(entities::Arguments),
     /// Write what is committed to stdout, as JSON Lines in FQN order
@@ -98,6 +101,7 @@ pub async fn main(cli: Cli) -> ExitCode {
         Command::Serve(common) => serve::run(&common).await,
         Command::Pipelines(look) => pipelines::run(&look).await,
         Command::Runs(arguments) => runs::run(&arguments).await,
+        Command::Logs(arguments) => logs::run(&arguments).await,
         Command::Entities(arguments) => entities::run(&arguments).await,
         Command::Export(arguments) => export::run(&arguments).await,
         Command::Run(arguments) => run::run(&arguments).await,

@@ -18,6 +18,7 @@
 //!   listen: 0.0.0.0:8081         # probes and metrics, over plain HTTP; nowhere when absent
 //! retry:
 //!   backoff: 30s                 # before the second attempt of a run; all other pauses scale with it
+//! max_connection_age: 30m        # then a connection ends without harm to its runs
 //! ```
 //!
 //! Relative paths are relative to the file's folder. An unknown key is refused, naming the near one.
@@ -33,7 +34,7 @@ use serde_json::{Map, Value};
 use crate::store::{BACKOFF, MAX_BACKOFF};
 
 /// The scalar keys, for the environment.
-const SCALARS: [&[&str]; 12] = [
+const SCALARS: [&[&str]; 13] = [
     &["listen"],
     &["tls", "certificate"],
     &["tls", "key"],
@@ -46,6 +47,7 @@ const SCALARS: [&[&str]; 12] = [
     &["lease", "heartbeat"],
     &["health", "listen"],
     &["retry", "backoff"],
+    &["max_connection_age"],
 ];
 
 /// The longest lease. Above it, a lost agent would hold its pipeline for too long to be noticed.
@@ -53,6 +55,15 @@ const MAX_TTL: Duration = Duration::from_secs(3600);
 
 /// The shortest time between heartbeats; only tests want one below a second.
 const MIN_HEARTBEAT: Duration = Duration::from_millis(50);
+
+/// How old a connection grows: what was trusted when it began, such as a CA since replaced, counts no longer.
+const CONNECTION_AGE: Duration = Duration::from_secs(30 * 60);
+
+/// The shortest age; only tests want one below minutes.
+const MIN_CONNECTION_AGE: Duration = Duration::from_millis(100);
+
+/// The longest age. Above it, the setting would mean nothing.
+const MAX_CONNECTION_AGE: Duration = Duration::from_secs(24 * 3600);
 
 /// The configuration of a control plane.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +84,8 @@ pub struct Config {
     pub health: Option<SocketAddr>,
     /// Further attempts of runs.
     pub retry: RetryConfig,
+    /// At this age a connection is told to go, and up to a tenth later its session ends. Leases are not touched.
+    pub max_connection_age: Duration,
 }
 
 /// Certificates, as PEM files.
@@ -205,11 +218,15 @@ impl Config {
         let pipelines = path(root.string("pipelines")?.unwrap_or_else(|| "pipelines".to_owned()));
         let agents = path(root.string("agents")?.unwrap_or_else(|| "agents.yaml".to_owned()));
         let lease = root.object("lease")?.map(LeaseConfig::read).transpose()?.unwrap_or_default();
+        let age = duration(&mut root, "max_connection_age")?.unwrap_or(CONNECTION_AGE);
+        if !(MIN_CONNECTION_AGE..=MAX_CONNECTION_AGE).contains(&age) {
+            return Err(root.error("max_connection_age", "is not accepted; accepted: from 100ms to 24h"));
+        }
         let retry = root.object("retry")?.map(RetryConfig::read).transpose()?.unwrap_or_default();
         let health = root.object("health")?.map(health).transpose()?.flatten();
         root.finish()?;
         let tls = Tls { certificate, key, client_ca, client_ca_key };
-        Ok(Self { listen, tls, store: path(store), pipelines, agents, lease, health, retry })
+        Ok(Self { listen, tls, store: path(store), pipelines, agents, lease, health, retry, max_connection_age: age })
     }
 }
 
@@ -326,6 +343,7 @@ mod tests {
         assert_eq!(config.tls.key, Path::new("/b.key"));
         assert_eq!(config.store, Path::new("/etc/cp/control-plane.db"));
         assert_eq!(config.lease, LeaseConfig::default());
+        assert_eq!(config.max_connection_age, CONNECTION_AGE);
     }
 
     #[test]
@@ -343,6 +361,7 @@ mod tests {
         assert!(refusal(&format!("{MINIMAL}lease: {{ttl: soon}}\n")).starts_with("lease.ttl: "));
         assert!(refusal(&format!("{MINIMAL}lease: {{ttl: 10s, heartbeat: 5s}}\n")).starts_with("lease.heartbeat: "));
         assert!(refusal(&format!("{MINIMAL}retry: {{backoff: 1m}}\n")).starts_with("retry.backoff: "));
+        assert!(refusal(&format!("{MINIMAL}max_connection_age: 1ms\n")).starts_with("max_connection_age: "));
         assert!(refusal("{}").starts_with("tls: "));
         assert!(refusal(&format!("{MINIMAL}health: {{listen: 8081}}\n")).starts_with("health.listen: "));
         assert!(matches!(parse("tls: [", &[]), Err(ConfigError::Syntax { .. })));

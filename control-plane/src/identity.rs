@@ -2,11 +2,13 @@
 //!
 //! An agent shows a client certificate with the URI SAN `agent://NAME`, signed by the configured authority, or a bearer
 //! token. Either way it must be in the list of agents; the list holds a token's BLAKE3 hash only. A token wins over a
-//! certificate, so that an agent behind a load balancer with a certificate of its own is who it says.
+//! certificate, so that an agent behind a load balancer with a certificate of its own is who it says. Who was let in is
+//! looked at again while the streams last: [`Agents::check`].
 
 use std::path::{Path, PathBuf};
 
 use hybrid_runner_openmetadata::yaml;
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use tonic::metadata::MetadataMap;
 use x509_parser::extensions::GeneralName;
@@ -104,17 +106,94 @@ impl Agents {
     ///
     /// # Errors
     /// [`IdentityError`]
-    pub fn identify(&self, metadata: &MetadataMap, certificate: Option<&str>) -> Result<String, IdentityError> {
-        if let Some(header) = metadata.get("authorization") {
-            let token = header.to_str().ok().and_then(|header| header.strip_prefix("Bearer "));
-            let hash = hash_token(token.ok_or(IdentityError::NoBearer)?.trim());
-            let known = self.0.iter().find(|agent| agent.token_blake3.as_deref() == Some(hash.as_str()));
-            return known.map(|agent| agent.name.clone()).ok_or(IdentityError::UnknownToken);
-        }
-        let name = certificate.ok_or(IdentityError::Absent)?;
-        let known = self.by_name(name).filter(|agent| agent.certificate);
-        known.map(|agent| agent.name.clone()).ok_or_else(|| IdentityError::UnknownAgent { name: name.to_owned() })
+    pub fn identify(
+        &self,
+        metadata: &MetadataMap,
+        certificate: Option<&ClientCertificate>,
+        now: Timestamp,
+    ) -> Result<Caller, IdentityError> {
+        let shown = match metadata.get("authorization") {
+            Some(header) => {
+                let token = header.to_str().ok().and_then(|header| header.strip_prefix("Bearer "));
+                Shown::Token(hash_token(token.ok_or(IdentityError::NoBearer)?.trim()))
+            }
+            None => Shown::Certificate(certificate.ok_or(IdentityError::Absent)?.clone()),
+        };
+        let agent = self.named_by(&shown, now)?;
+        Ok(Caller { agent, shown })
     }
+
+    /// Whether a caller is still who it was let in as.
+    ///
+    /// # Errors
+    /// [`IdentityError`]: it is not any more.
+    pub fn check(&self, caller: &Caller, now: Timestamp) -> Result<(), IdentityError> {
+        let agent = self.named_by(&caller.shown, now)?;
+        if agent == caller.agent { Ok(()) } else { Err(IdentityError::UnknownToken) }
+    }
+
+    fn named_by(&self, shown: &Shown, now: Timestamp) -> Result<String, IdentityError> {
+        match shown {
+            Shown::Token(hash) => {
+                let known = self.0.iter().find(|agent| agent.token_blake3.as_deref() == Some(hash.as_str()));
+                known.map(|agent| agent.name.clone()).ok_or(IdentityError::UnknownToken)
+            }
+            Shown::Certificate(ClientCertificate { name, not_after, .. }) => {
+                if now > *not_after {
+                    return Err(IdentityError::Expired { name: name.clone(), not_after: *not_after });
+                }
+                let known = self.by_name(name).filter(|agent| agent.certificate);
+                known.map(|agent| agent.name.clone()).ok_or_else(|| IdentityError::UnknownAgent { name: name.clone() })
+            }
+        }
+    }
+}
+
+/// An agent that was let in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Caller {
+    /// Its name.
+    pub agent: String,
+    shown: Shown,
+}
+
+/// What it showed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Shown {
+    Certificate(ClientCertificate),
+    /// The hash of its token.
+    Token(String),
+}
+
+impl Caller {
+    /// The serial number of its certificate, in hexadecimal digits.
+    #[must_use]
+    pub fn serial(&self) -> Option<&str> {
+        match &self.shown {
+            Shown::Certificate(certificate) => Some(&certificate.serial),
+            Shown::Token(_) => None,
+        }
+    }
+
+    /// When what it showed runs out.
+    #[must_use]
+    pub fn not_after(&self) -> Option<Timestamp> {
+        match &self.shown {
+            Shown::Certificate(certificate) => Some(certificate.not_after),
+            Shown::Token(_) => None,
+        }
+    }
+}
+
+/// What a verified client certificate says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ClientCertificate {
+    /// The agent that it names.
+    pub name: String,
+    /// Its serial number, in hexadecimal digits.
+    pub serial: String,
+    /// The last second in which it is valid.
+    pub not_after: Timestamp,
 }
 
 /// Nobody that is known.
@@ -135,6 +214,16 @@ pub enum IdentityError {
         /// The name in the certificate.
         name: String,
     },
+    /// A certificate that ran out.
+    #[error(
+        "the certificate of agent {name} was valid until {not_after}; `control-plane agent add {name}` makes another one"
+    )]
+    Expired {
+        /// The name in the certificate.
+        name: String,
+        /// Its end.
+        not_after: Timestamp,
+    },
 }
 
 /// Whether this can be an agent's name.
@@ -150,15 +239,19 @@ pub fn hash_token(token: &str) -> String {
     hex(blake3::hash(token.as_bytes()).as_bytes())
 }
 
-/// The agent that a verified certificate names.
-#[must_use]
-pub fn name_in_certificate(der: &[u8]) -> Option<String> {
-    let (_, certificate) = X509Certificate::from_der(der).ok()?;
-    let names = certificate.subject_alternative_name().ok()??;
-    names.value.general_names.iter().find_map(|name| match name {
-        GeneralName::URI(uri) => uri.strip_prefix(AGENT_SCHEME).filter(|name| is_name(name)).map(str::to_owned),
-        _ => None,
-    })
+impl ClientCertificate {
+    /// Reads a verified certificate; none: it names no agent.
+    #[must_use]
+    pub fn of(der: &[u8]) -> Option<Self> {
+        let (_, certificate) = X509Certificate::from_der(der).ok()?;
+        let names = certificate.subject_alternative_name().ok()??;
+        let name = names.value.general_names.iter().find_map(|name| match name {
+            GeneralName::URI(uri) => uri.strip_prefix(AGENT_SCHEME).filter(|name| is_name(name)).map(str::to_owned),
+            _ => None,
+        })?;
+        let not_after = Timestamp::from_second(certificate.validity().not_after.timestamp()).ok()?;
+        Some(Self { name, serial: hex(certificate.raw_serial()), not_after })
+    }
 }
 
 #[cfg(test)]
@@ -170,6 +263,11 @@ mod tests {
         Agents::parse(&format!("- {{name: a, certificate: true}}\n- {{name: b, token_blake3: {token}}}\n")).unwrap()
     }
 
+    fn certificate_of(name: &str) -> ClientCertificate {
+        let not_after = Timestamp::UNIX_EPOCH + jiff::SignedDuration::from_secs(60);
+        ClientCertificate { name: name.to_owned(), serial: "01".to_owned(), not_after }
+    }
+
     fn bearer(value: &'static str) -> MetadataMap {
         let mut metadata = MetadataMap::new();
         metadata.insert("authorization", value.parse().unwrap());
@@ -179,13 +277,34 @@ mod tests {
     #[test]
     fn an_agent_is_known_by_certificate_or_token_as_listed() {
         let none = MetadataMap::new();
-        assert_eq!(agents().identify(&none, Some("a")).as_deref(), Ok("a"));
-        assert_eq!(agents().identify(&bearer("Bearer open sesame"), None).as_deref(), Ok("b"));
-        assert_eq!(agents().identify(&none, None), Err(IdentityError::Absent));
-        assert_eq!(agents().identify(&bearer("Bearer guess"), Some("a")), Err(IdentityError::UnknownToken));
-        assert_eq!(agents().identify(&bearer("Basic x"), None), Err(IdentityError::NoBearer));
+        let identify = |metadata: &MetadataMap, certificate: Option<&str>| {
+            let certificate = certificate.map(certificate_of);
+            agents().identify(metadata, certificate.as_ref(), Timestamp::UNIX_EPOCH).map(|caller| caller.agent)
+        };
+        assert_eq!(identify(&none, Some("a")).as_deref(), Ok("a"));
+        assert_eq!(identify(&bearer("Bearer open sesame"), None).as_deref(), Ok("b"));
+        assert_eq!(identify(&none, None), Err(IdentityError::Absent));
+        assert_eq!(identify(&bearer("Bearer guess"), Some("a")), Err(IdentityError::UnknownToken));
+        assert_eq!(identify(&bearer("Basic x"), None), Err(IdentityError::NoBearer));
         // Listed with a token only: its certificate is not accepted.
-        assert!(matches!(agents().identify(&none, Some("b")), Err(IdentityError::UnknownAgent { .. })));
+        assert!(matches!(identify(&none, Some("b")), Err(IdentityError::UnknownAgent { .. })));
+    }
+
+    #[test]
+    fn a_caller_is_known_until_its_certificate_ends_or_it_leaves_the_list_or_its_token_changes() {
+        let (now, none) = (Timestamp::UNIX_EPOCH, MetadataMap::new());
+        let certificate = certificate_of("a");
+        let by_certificate = agents().identify(&none, Some(&certificate), now).unwrap();
+        assert_eq!(agents().check(&by_certificate, certificate.not_after), Ok(()));
+        let later = certificate.not_after + jiff::SignedDuration::from_secs(1);
+        assert!(matches!(agents().check(&by_certificate, later), Err(IdentityError::Expired { .. })));
+        assert!(matches!(Agents::default().check(&by_certificate, now), Err(IdentityError::UnknownAgent { .. })));
+
+        let by_token = agents().identify(&bearer("Bearer open sesame"), None, now).unwrap();
+        assert_eq!(agents().check(&by_token, later), Ok(()));
+        let changed = format!("- {{name: b, token_blake3: {}}}\n", hash_token("another"));
+        let changed = Agents::parse(&changed).unwrap();
+        assert_eq!(changed.check(&by_token, now), Err(IdentityError::UnknownToken));
     }
 
     #[test]

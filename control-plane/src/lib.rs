@@ -14,7 +14,7 @@
 //! - `health`, `metrics`, `otel`: what it shows of itself.
 //! - `shared`, `status`, `stream`: what sessions and pushes stand on; `wire`: between its types and ours.
 //! - [`identity`], [`pki`]: who an agent is.
-//! - [`export`], [`commands`]: what people see.
+//! - [`export`], [`progress`], [`commands`]: what people see.
 
 pub mod clock;
 pub mod commands;
@@ -28,6 +28,7 @@ pub mod lease;
 mod metrics;
 mod otel;
 pub mod pki;
+pub mod progress;
 mod push;
 pub mod schedule;
 pub mod server;

@@ -4,6 +4,7 @@
 //! run ─┬─ accept    TLS handshakes ──▶ connections
 //!      ├─ grpc      sessions and pushes, each a future of its own response stream
 //!      ├─ folder    pipelines and agents, once a second
+//!      ├─ certificates  the server's and the agents' authority, once a second
 //!      └─ dispatch  open runs, leases, schedules, connection tests; on every change and twice a second
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! transactions, and after 10 s what is left is dropped, which loses nothing that was acknowledged.
 
 mod accept;
+mod certificates;
 mod connection_tests;
 mod dispatch;
 mod folder;
@@ -32,6 +34,7 @@ use tonic::codec::CompressionEncoding;
 use tonic::transport::Server;
 use tracing::{info, warn};
 
+use self::certificates::Certificates;
 pub use self::handle::{Handle, TriggerError};
 pub use self::listen::{Listen, Transport};
 use crate::clock::Clock;
@@ -55,6 +58,13 @@ const CONNECTION_WINDOW: u32 = 2 * STREAM_WINDOW + 1024 * 1024;
 
 /// Streams of one connection: a session and a push for each of the agent's runs. More wait.
 const MAX_STREAMS: u32 = 128;
+
+/// Bytes of a request's headers, decompressed. An agent's have less than 1 KiB, its bearer token apart.
+const MAX_HEADERS: u32 = 16 * 1024;
+
+/// Streams that a peer opened and reset at once, and streams that were reset for its faults, before its connection is
+/// ended: an agent has no reason for either.
+const MAX_RESETS: usize = 20;
 
 /// A quiet connection is probed this often, below the 60 s after which load balancers drop it.
 const KEEPALIVE: Duration = Duration::from_secs(20);
@@ -85,7 +95,7 @@ pub struct Bound {
     folder: folder::Folder,
     listener: Box<dyn Listen>,
     local_addr: SocketAddr,
-    tls: Arc<rustls::ServerConfig>,
+    certificates: Certificates,
     health: Option<TcpListener>,
 }
 
@@ -134,7 +144,7 @@ pub enum ServeError {
     Panicked(#[source] tokio::task::JoinError),
 }
 
-pub use self::accept::TlsError;
+pub use self::certificates::TlsError;
 
 impl ControlPlane {
     /// A control plane over this store.
@@ -168,7 +178,7 @@ impl ControlPlane {
         let Self { config, store, clock, roots } = self;
         let listen = |source| StartError::Listen { address: config.listen, source };
         let local_addr = listener.local_addr().map_err(listen)?;
-        let tls = accept::server_config(&config.tls)?;
+        let certificates = Certificates::load(config.tls.clone()).await?;
         let shared =
             Arc::new(Shared::new(store, clock, config.lease, config.retry).observed_by(config.health.is_some(), roots));
         let folder = folder::load(&config, &shared).await?;
@@ -179,7 +189,7 @@ impl ControlPlane {
             }
             None => None,
         };
-        Ok(Bound { config, shared, folder, listener, local_addr, tls, health })
+        Ok(Bound { config, shared, folder, listener, local_addr, certificates, health })
     }
 }
 
@@ -211,7 +221,7 @@ impl Bound {
     /// Dropping the future ends everything at once; what was acknowledged is kept.
     pub async fn run(self, stop: CancellationToken) -> Result<(), ServeError> {
         let health_addr = self.health_addr();
-        let Self { config, shared, folder, listener, local_addr, tls, health } = self;
+        let Self { config, shared, folder, listener, local_addr, certificates, health } = self;
         // Answered to the very end: a probe that finds nobody would not know that streams are still ending.
         let mut probes = JoinSet::new();
         if let Some(listener) = health {
@@ -219,12 +229,13 @@ impl Bound {
         }
         let (accepted, connections) = tokio::sync::mpsc::channel(ACCEPTED);
         let drain = shared.drain.clone();
-        let router = router(&shared).await?;
+        let max_age = config.max_connection_age;
+        let router = router(&shared, max_age).await?;
         let mut tasks: JoinSet<Result<&'static str, ServeError>> = JoinSet::new();
         tasks.spawn({
-            let drain = drain.clone();
+            let (drain, tls) = (drain.clone(), certificates.subscribe());
             async move {
-                drain.run_until_cancelled(accept::run(listener, tls, accepted)).await;
+                drain.run_until_cancelled(accept::run(listener, tls, max_age, accepted)).await;
                 Ok("accept")
             }
         });
@@ -237,6 +248,7 @@ impl Bound {
             }
         });
         tasks.spawn(folder::run(config, Arc::clone(&shared), folder));
+        tasks.spawn(certificates.run(Arc::clone(&shared)));
         tasks.spawn(dispatch::run(Arc::clone(&shared)));
         info!(%local_addr, ?health_addr, "control plane listens");
 
@@ -260,7 +272,7 @@ impl Bound {
     }
 }
 
-async fn router(shared: &Arc<Shared>) -> Result<tonic::transport::server::Router, ServeError> {
+async fn router(shared: &Arc<Shared>, max_age: Duration) -> Result<tonic::transport::server::Router, ServeError> {
     let runner = RunnerServiceServer::new(service::Runner::new(Arc::clone(shared)))
         .max_decoding_message_size(MAX_MESSAGE)
         .max_encoding_message_size(MAX_MESSAGE)
@@ -281,6 +293,10 @@ async fn router(shared: &Arc<Shared>) -> Result<tonic::transport::server::Router
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
         .max_concurrent_streams(MAX_STREAMS)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_pending_accept_reset_streams(Some(MAX_RESETS))
+        .http2_max_local_error_reset_streams(Some(MAX_RESETS))
+        .max_connection_age(max_age)
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(runner)

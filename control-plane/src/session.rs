@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use tonic::{Code, Streaming};
 use tracing::{Instrument as _, Span, info, warn};
 
-use self::incoming::Incoming;
+use self::incoming::{Incoming, LOGS};
 use self::machine::{Effect, Input, Machine};
 use crate::lease::{RUN_TIMEOUT, START_TIMEOUT};
 use crate::otel;
@@ -33,8 +33,8 @@ use crate::stream::Responses;
 use crate::wire;
 
 /// What this control plane can do beyond the base.
-const CAPABILITIES: [&str; 8] =
-    ["zstd", MEMOS, RESUME, "drain", "test_connection", "secret_preflight", "diagnostic", TRACEPARENT];
+const CAPABILITIES: [&str; 9] =
+    ["zstd", MEMOS, RESUME, "drain", "test_connection", "secret_preflight", "diagnostic", LOGS, TRACEPARENT];
 
 /// A grant names the trace of its run when both sides list it.
 const TRACEPARENT: &str = "traceparent";
@@ -172,6 +172,7 @@ impl Driver {
             Effect::Renew { id, renewals } => self.renew(id, renewals).await,
             Effect::Release(release) => self.release(release).await,
             Effect::SaveEvent(event) => self.save_event(event).await,
+            Effect::SaveLog(lines) => self.save_log(lines).await,
             Effect::Test(test) => self.test(test).await,
             Effect::SaveAnswer { id, steps } => self.save_answer(id, steps).await,
             Effect::LookInto(token) => self.look_into(token).await,
@@ -263,14 +264,14 @@ impl Driver {
         let tokens: Vec<Token> = renewals.iter().map(|renewal| renewal.token).collect();
         let renewed =
             if tokens.is_empty() { Vec::new() } else { self.shared.store.renew(&self.agent, &tokens).await? };
-        let mut moved = false;
-        for renewal in renewals {
-            if let Some(progress) = renewal.progress.filter(|_| renewed.contains(&renewal.token.run_id)) {
-                self.shared.set_progress(renewal.token.run_id, progress);
-                moved = true;
+        let said = |renewal: incoming::Renewal| Some((renewal.token, renewal.progress?));
+        let mut moved: Vec<_> = renewals.into_iter().filter_map(said).collect();
+        moved.retain(|(token, _)| renewed.contains(&token.run_id));
+        if !moved.is_empty() {
+            self.shared.store.put_progress(&self.agent, &moved, self.shared.clock.now()).await?;
+            for (token, progress) in moved {
+                self.shared.set_progress(token.run_id, progress);
             }
-        }
-        if moved {
             self.shared.changed();
         }
         let renewed_run_ids = renewed.iter().map(ToString::to_string).collect();
@@ -306,6 +307,13 @@ impl Driver {
             text: event.text,
         };
         self.shared.store.add_event(&writer, event).await?;
+        self.shared.changed();
+        Ok(None)
+    }
+
+    async fn save_log(&self, said: incoming::LogLines) -> Result<Option<Input>, StoreError> {
+        let writer = Writer { agent: self.agent.clone(), token: said.token };
+        self.shared.store.add_log(&writer, said.first, said.lines).await?;
         self.shared.changed();
         Ok(None)
     }

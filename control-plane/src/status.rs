@@ -39,9 +39,11 @@ impl Problem {
         Self::new(Reason::LimitExceeded, detail)
     }
 
-    /// A message of a capability that this side did not list.
-    pub(crate) fn unlisted(capability: &str) -> Self {
-        Self::violation(format!("capability `{capability}` was not listed in Welcome.capabilities"))
+    /// A message of a capability that the agent did not list.
+    pub(crate) fn unlisted(message: &str, capability: &str) -> Self {
+        Self::violation(format!(
+            "{message} is of capability `{capability}`, which was not listed in Hello.capabilities"
+        ))
     }
 }
 

@@ -14,11 +14,12 @@
 
 mod connection_tests;
 mod content;
-mod ending;
+mod leases;
 mod memory;
 mod rules;
 mod sqlite;
 mod types;
+mod watch;
 
 use std::collections::BTreeSet;
 
@@ -32,13 +33,14 @@ pub use content::{
     Applied, BaselineEntry, Batch, Content, EntityBody, EntityRow, Eof, Event, Failure, Opened, PendingDeletions,
     Record,
 };
-pub use ending::{BACKOFF, Checkpoint, Ending, Hold, LONGEST_PAUSE, MAX_BACKOFF, Pace, is_over};
+pub use leases::{BACKOFF, Checkpoint, Ending, Granted, Hold, LONGEST_PAUSE, Listed, MAX_BACKOFF, Pace, is_over};
 pub use memory::MemoryStore;
 pub use sqlite::SqliteStore;
 pub use types::{
-    Definition, Deletions, Fault, Figures, Granted, Lease, LeaseId, Listed, NewDefinition, Run, RunId, RunState,
-    ScheduleText, Summary, Token, UnreadableSecret, Verdict, Writer,
+    Definition, Deletions, Fault, Figures, Lease, LeaseId, NewDefinition, Run, RunId, RunState, ScheduleText, Summary,
+    Token, UnreadableSecret, Verdict, Writer,
 };
+pub use watch::{LineId, LogLine, MAX_LOG_BYTES, MAX_LOG_LINES, RunWatch};
 
 /// Events kept of one run; more are dropped (they are best effort on the wire as well).
 pub const MAX_EVENTS: u64 = 1_000;
@@ -48,7 +50,7 @@ pub const MAX_FINAL_RUNS: u32 = 500;
 
 /// The durable state of a control plane.
 #[async_trait]
-pub trait Store: ConnectionTests + Send + Sync + std::fmt::Debug {
+pub trait Store: ConnectionTests + RunWatch + Send + Sync + std::fmt::Debug {
     /// Where it is, for whoever reads the log.
     fn place(&self) -> String;
 

@@ -11,15 +11,17 @@ use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use bytes::Bytes;
 use control_plane::digest;
+use control_plane::server::Progress;
 use control_plane::store::{
     Applied, BACKOFF, Batch, Content, Deletions, Ending, EnqueueError, Eof, Event, Failure, Fault, Granted, LeaseId,
-    Listed, MAX_EVENTS, MemoryStore, NewDefinition, Pace, Record, Refusal, Run, RunId, RunState, ScheduleText,
+    LineId, Listed, MAX_EVENTS, MemoryStore, NewDefinition, Pace, Record, Refusal, Run, RunId, RunState, ScheduleText,
     SqliteStore, Store, Summary, Token, UnreadableSecret, Verdict, WriteError, Writer, ready_runs,
 };
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 
 const AGENT: &str = "agent";
 const PIPELINE: &str = "crm";
@@ -763,6 +765,57 @@ contract! {
         let events = store.events(writer.token.run_id).await.unwrap();
         assert_eq!(u64::try_from(events.len()).unwrap(), MAX_EVENTS);
         assert_eq!((events[0].code.as_str(), events[0].at), ("event_0", now()));
+    }
+
+    async fn a_line_is_kept_once_under_its_number_and_only_from_the_last_grant(subject: Subject) {
+        let store = subject.store();
+        let first = opened(&*store).await;
+        let run_id = first.token.run_id;
+        let lines = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        let shown = async |after, limit| {
+            let log = store.log(run_id, after, limit).await.unwrap();
+            log.into_iter().map(|line| (line.id, line.text)).collect::<Vec<_>>()
+        };
+        store.add_log(&first, 0, lines(&["a", "b"])).await.unwrap();
+        store.add_log(&first, 1, lines(&["other", "c"])).await.unwrap();
+        let forged = Token { lease_id: LeaseId([0; 16]), ..first.token };
+        for stranger in [
+            Writer { agent: "other".to_owned(), token: first.token },
+            Writer { agent: AGENT.to_owned(), token: forged },
+            Writer { agent: AGENT.to_owned(), token: Token { fence: first.token.fence + 1, ..first.token } },
+            Writer { agent: AGENT.to_owned(), token: Token { run_id: RunId::new(), ..first.token } },
+        ] {
+            store.add_log(&stranger, 3, lines(&["forged"])).await.unwrap();
+        }
+        let id = |fence, number| LineId { fence, number };
+        let fence = first.token.fence;
+        let of_first = [(id(fence, 0), "a".into()), (id(fence, 1), "b".into()), (id(fence, 2), "c".into())];
+        assert_eq!(shown(None, 10).await, of_first);
+        // Of a run that was given back its last agent may still send the end.
+        assert!(store.release(&first, HANDED_BACK, "DRAINING", "", now()).await.unwrap());
+        store.add_log(&first, 3, lines(&["d"])).await.unwrap();
+        assert_eq!(shown(Some(id(fence, 2)), 10).await, [(id(fence, 3), "d".into())]);
+        let second = writer(&store.grant(run_id, 1, AGENT, LISTED, now()).await.unwrap().unwrap());
+        store.add_log(&first, 4, lines(&["late"])).await.unwrap();
+        store.add_log(&second, 0, lines(&["e"])).await.unwrap();
+        assert_eq!(shown(Some(id(fence, 2)), 1).await.len(), 1);
+        assert_eq!(shown(Some(id(fence, 3)), 10).await, [(id(second.token.fence, 0), "e".into())]);
+    }
+
+    async fn what_an_agent_says_of_its_run_is_kept_for_whoever_looks(subject: Subject) {
+        let store = subject.store();
+        let writer = opened(&*store).await;
+        let run_id = writer.token.run_id;
+        let said = |done| Progress { stage: "extract", objects_total: 100, objects_done: done, ..Progress::default() };
+        let later = |seconds| now() + SignedDuration::from_secs(seconds);
+        assert_eq!(store.progress(run_id).await.unwrap(), None);
+        store.put_progress(AGENT, &[(writer.token, said(10))], later(0)).await.unwrap();
+        store.put_progress("other", &[(writer.token, said(99))], later(1)).await.unwrap();
+        store.put_progress(AGENT, &[(writer.token, said(30))], later(10)).await.unwrap();
+        let progress = store.progress(run_id).await.unwrap().unwrap();
+        assert_eq!((progress.at, progress.objects_done), (later(10), 30));
+        assert_eq!(progress.time_left(), Some(Duration::from_secs(35)));
+        assert_eq!(subject.crash().await.store().progress(run_id).await.unwrap(), Some(progress));
     }
 
     async fn an_entity_keeps_the_memo_of_the_last_committed_run_that_had_it(subject: Subject) {

@@ -194,6 +194,7 @@ fn agent_config(deployment: &Deployment, port: u16, org: &SandboxHandle) -> anyh
                 certificate: pem(&deployment.agent.certificate),
                 key: pem(&deployment.agent.key),
             },
+            proxy: None,
         },
         slots: 1,
         // Whoever stops a first look does not wait for a run.
@@ -205,6 +206,7 @@ fn agent_config(deployment: &Deployment, port: u16, org: &SandboxHandle) -> anyh
             ..LocalConfig::default()
         },
         policy: None,
+        run_log_bytes: AgentConfig::RUN_LOG_BYTES,
     })
 }
 

@@ -13,6 +13,9 @@ mod write;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use tracing_subscriber::Layer as _;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::util::SubscriberInitExt as _;
 
 use crate::args::Args;
 
@@ -20,7 +23,8 @@ fn main() -> ExitCode {
     let args = Args::parse();
     // Warnings and errors only: the screen belongs to the first look.
     let filter = tracing_subscriber::EnvFilter::new("warn");
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let screen = tracing_subscriber::fmt::layer().with_writer(std::io::stderr).with_filter(filter);
+    tracing_subscriber::registry().with(screen).with(hybrid_runner::run_log_layer()).init();
     if rustls::crypto::aws_lc_rs::default_provider().install_default().is_err() {
         show::refuse("another crypto provider is installed already");
         return ExitCode::FAILURE;

@@ -1,13 +1,14 @@
 //! What a person sees, on stderr: a progress bar on a terminal, plain lines otherwise.
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "this module is the program's output")]
 
+use std::fmt::Write;
 use std::io::IsTerminal as _;
 use std::path::Path;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use hybrid_runner::{AgentEvent, RunEnd, RunProgress, RunSnapshot, Severity, Stage};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 use crate::report::Report;
 
@@ -25,8 +26,8 @@ impl Screen {
         let is_terminal = std::io::stderr().is_terminal();
         let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::hidden());
         // The template is a constant; if it did not parse, the default style is as good.
-        if let Ok(style) = ProgressStyle::with_template("  {msg:<10} {bar:40.cyan} {pos}/{len} objects") {
-            bar.set_style(style);
+        if let Ok(style) = ProgressStyle::with_template("  {msg:<10} {bar:40.cyan} {pos}/{len} objects{left}") {
+            bar.set_style(style.with_key("left", left));
         }
         Self { bar, is_terminal, run: None, last: RunSnapshot::default() }
     }
@@ -102,6 +103,15 @@ impl Screen {
     }
 }
 
+/// How long the rest may take, once that means something.
+fn left(state: &ProgressState, text: &mut dyn Write) {
+    let left = state.len().unwrap_or_default().saturating_sub(state.pos());
+    if left > 0 && state.pos() >= 10 && state.elapsed() >= Duration::from_secs(2) {
+        // The bar can do without.
+        write!(text, ", about {} s left", state.eta().as_secs().max(1)).unwrap_or_default();
+    }
+}
+
 fn stage(stage: Stage) -> &'static str {
     match stage {
         Stage::Waiting => "starting",
@@ -116,7 +126,7 @@ fn stage(stage: Stage) -> &'static str {
 pub(crate) fn results(screen: &Screen, export: &Path, config: &Path) {
     screen.line(format!("\nEntities, one JSON line each:  {}", export.display()));
     screen.line("Look at them:");
-    for command in ["runs", "entities", "export"] {
+    for command in ["runs", "logs RUN", "entities", "export"] {
         screen.line(format!("  cargo run -q -p control-plane -- {command} --config {}", config.display()));
     }
 }

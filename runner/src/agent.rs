@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_connector::Notice;
+use hybrid_runner_secrets::Resolver;
 use tokio::sync::{broadcast, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -31,7 +32,7 @@ use crate::dial::{Dial, Tcp};
 use crate::event::AgentEvent;
 use crate::metrics::Metrics;
 use crate::plan::Connectors;
-use crate::session::{Command, Event, RunId, Session};
+use crate::session::{Command, Connector, Event, RunId, RunLogs, Session};
 use supervisor::Supervisor;
 
 /// Messages between session and agent: more than the definitions of an ordinary control plane, so that a reconnect
@@ -118,22 +119,26 @@ impl Agent {
         let (noticed, mut notices) = mpsc::channel(NOTICES);
         let (held, held_seen) = watch::channel(Vec::new());
         let (link, link_seen) = watch::channel(None);
+        // The password of a proxy on the way is of no pipeline.
+        let secrets = Resolver::new(Arc::clone(&self.config.secrets), self.config.policy(), None);
+        let redactor = self.config.secrets.redactor().clone();
+        let logs = RunLogs::new(self.config.run_log_bytes, Arc::clone(&self.clock), redactor.clone());
         let session = Session {
-            control_plane: self.config.control_plane.clone(),
+            connector: Arc::new(Connector::new(self.config.control_plane.clone(), Arc::clone(&self.dial), secrets)),
             instance_id: uuid::Uuid::new_v4().into_bytes(),
             sources: self.connectors.kinds(),
             clock: Arc::clone(&self.clock),
-            dial: Arc::clone(&self.dial),
-            redactor: self.config.secrets.redactor().clone(),
+            redactor,
             pulse: self.metrics.pulse.clone(),
             held: held_seen,
+            logs: logs.clone(),
             commands: for_session,
             events: for_agent,
             link,
         };
         let mut tasks = JoinSet::new();
         tasks.spawn(session.run());
-        let mut supervisor = Supervisor::new(self, held, link_seen, noticed);
+        let mut supervisor = Supervisor::new(self, held, link_seen, noticed, logs);
         let mut ticker = interval(TICK);
         ticker.set_missed_tick_behavior(MissedTickBehavior::Delay);
         while !supervisor.is_done(Instant::now()) {

@@ -9,6 +9,7 @@
 //!   endpoint: https://control-plane.example:7443
 //!   ca: ca.pem                         # the system's roots when absent
 //!   tls: { certificate: agent.pem, key: agent-key.pem }   # or token_file: agent.token
+//!   proxy: { url: 'http://proxy:3128', username: agent, password: 'secret:/proxy/password' }
 //! slots: 4
 //! drain_timeout: 20s
 //! secrets:
@@ -24,7 +25,7 @@
 //! policy:
 //!   bindings: [{ references: ['secret:/salesforce/**'], hosts: ['*.my.salesforce.com'], uses: [oauth, session] }]
 //!   networks: [10.20.0.0/16]
-//! log: { level: info, format: text }
+//! log: { level: info, format: text, run_bytes: 1048576 }
 //! health: { listen: '0.0.0.0:8080' }
 //! ```
 //!
@@ -32,6 +33,7 @@
 
 mod environment;
 mod file;
+mod proxy;
 mod schema;
 
 use std::fmt;
@@ -42,9 +44,10 @@ use std::time::Duration;
 
 use hybrid_runner_openmetadata::yaml;
 use hybrid_runner_salesforce::LocalConfig;
-use hybrid_runner_secrets::{Policy, SecretValue, Stores};
+use hybrid_runner_secrets::{Binding, Policy, SecretValue, Stores};
 
 pub use environment::Environment;
+pub use proxy::{Proxy, ProxyLogin};
 
 /// What an agent is started with.
 #[derive(Debug, Clone)]
@@ -60,13 +63,18 @@ pub struct AgentConfig {
     pub secrets: Arc<Stores>,
     /// What is local about Salesforce.
     pub salesforce: LocalConfig,
-    /// Which secret may go where; [`LocalConfig::policy`] when absent.
+    /// Which secret may go where; when absent, every one to Salesforce and to the proxies there are.
     pub policy: Option<Arc<Policy>>,
+    /// The most bytes of a run's log that the control plane is sent; 0: none. [`AgentConfig::RUN_LOG_BYTES`] is usual.
+    pub run_log_bytes: usize,
 }
 
 impl AgentConfig {
     /// The most runs at once: each may hold a window of 4 MiB and a stream of the one connection.
     pub const MAX_SLOTS: u32 = 4;
+
+    /// The most bytes of a run's log, unless it is configured: some four thousand lines.
+    pub const RUN_LOG_BYTES: usize = 1024 * 1024;
 
     /// The usual [`AgentConfig::drain_timeout`]: Kubernetes leaves 30 s, and two are for the farewell.
     pub const DRAIN_TIMEOUT: Duration = Duration::from_secs(20);
@@ -76,7 +84,10 @@ impl AgentConfig {
 
     /// Which secret may go where.
     pub(crate) fn policy(&self) -> Arc<Policy> {
-        self.policy.clone().unwrap_or_else(|| Arc::new(self.salesforce.policy()))
+        self.policy.clone().unwrap_or_else(|| {
+            let bindings = self.salesforce.bindings().into_iter().chain(self.control_plane.bindings());
+            Arc::new(Policy::new(bindings.collect()))
+        })
     }
 }
 
@@ -91,6 +102,15 @@ pub struct ControlPlane {
     pub ca: Option<Pem>,
     /// Who the agent is.
     pub identity: Identity,
+    /// The proxy on the way; none when absent.
+    pub proxy: Option<Proxy>,
+}
+
+impl ControlPlane {
+    /// What a configuration without a policy permits here: the proxy's password may go to the proxy.
+    pub(crate) fn bindings(&self) -> Option<Binding> {
+        self.proxy.as_ref().and_then(Proxy::binding)
+    }
 }
 
 /// Who the agent is. Files are read again for each connection, so that a rotated identity needs no restart.
@@ -161,6 +181,8 @@ pub(crate) struct Settings {
 pub(crate) struct Log {
     pub(crate) level: String,
     pub(crate) format: LogFormat,
+    /// Of the log of a run at the control plane.
+    pub(crate) run_bytes: usize,
 }
 
 /// `log.format`
@@ -206,6 +228,7 @@ impl Settings {
             secrets: Arc::new(self.secrets),
             salesforce: self.salesforce,
             policy: Some(Arc::new(self.policy)),
+            run_log_bytes: self.log.run_bytes,
         })
     }
 }

@@ -25,6 +25,10 @@ pub trait Dial: fmt::Debug + Send + Sync {
     async fn dial(&self, host: &str, port: u16) -> io::Result<Box<dyn Connection>>;
 }
 
+/// Bytes that may wait unsent in the kernel: 10 ms of 100 Mbit/s, more than a busy machine leaves a socket alone.
+#[cfg(target_os = "linux")]
+const UNSENT: u32 = 128 * 1024;
+
 /// The machine's TCP.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Tcp;
@@ -35,6 +39,10 @@ impl Dial for Tcp {
         let stream = TcpStream::connect((host, port)).await?;
         // Nagle's algorithm would hold back a heartbeat by 40 ms.
         stream.set_nodelay(true)?;
+        // What waits unsent in the kernel would be before the next heartbeat; the rest waits in HTTP/2, which lets a
+        // heartbeat pass.
+        #[cfg(target_os = "linux")]
+        socket2::SockRef::from(&stream).set_tcp_notsent_lowat(UNSENT)?;
         Ok(Box::new(stream))
     }
 }

@@ -15,10 +15,11 @@
 //! status    what the control plane is told about it
 //! ```
 //!
-//! `clock`, `dial`, `retry`, `event`, `telemetry`, `tripwire` and `config` are the base: they know none of the above. [`Agent`] builds and
+//! `clock`, `dial`, `retry`, `event`, `telemetry`, `runlog`, `tripwire` and `config` are the base: they know none of the above. [`Agent`] builds and
 //! supervises; `commands` is the program. Which module may use which is checked by a test.
 //!
-//! A program that embeds the agent builds an [`AgentConfig`], subscribes to [`Agent::events`] and awaits [`Agent::run`].
+//! A program that embeds the agent builds an [`AgentConfig`], subscribes to [`Agent::events`] and awaits [`Agent::run`]; with
+//! [`run_log_layer`] in its subscriber the control plane is sent the logs of runs.
 
 mod agent;
 mod clock;
@@ -35,6 +36,7 @@ mod plan;
 mod preflight;
 mod retry;
 mod run;
+mod runlog;
 mod session;
 mod status;
 mod telemetry;
@@ -45,11 +47,12 @@ pub use agent::{Agent, AgentError};
 pub use clock::{Clock, Moment};
 #[cfg(fuzzing)]
 pub use config::fuzz_policy;
-pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem};
+pub use config::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Pem, Proxy, ProxyLogin};
 pub use dial::{Connection, Dial};
 pub use event::{AgentEvent, ResultLine, RunEnd, RunFigures, RunProgress, RunSnapshot};
 pub use metrics::Metrics;
 pub use plan::Connectors;
+pub use runlog::layer as run_log_layer;
 
 // What a program that embeds the agent needs of the crates below, so that it depends on this one only.
 pub use hybrid_runner_connector::{Severity, Stage};

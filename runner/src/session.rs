@@ -11,9 +11,11 @@
 //! until they are answered.
 //!
 //! **Recovery.** A session that ends is followed by another after a jittered wait, whose bound grows from half a second to 15,
-//! and falls back after a session of a minute. The same trouble is logged once, until its cause changes.
+//! and falls back after a session of a minute. The same trouble is logged once, until its cause changes. A session whose
+//! connection is replaced ([`connect`]: new certificates, or no stream opens on it any more) is followed at once, on the
+//! connection that stands already.
 //!
-//! [`machine`] is what is said when, without I/O; `driver` performs it on a real stream; `connect` makes the connection.
+//! [`machine`] is what is said when, without I/O; `logs` sends the lines of runs between; `driver` performs it on a real stream; `connect` makes the connection.
 //! The generated types of the wire stop at `driver`.
 
 mod connect;
@@ -21,6 +23,7 @@ mod diagnose;
 mod driver;
 mod kind;
 mod limits;
+mod logs;
 mod machine;
 mod refusal;
 mod wire;
@@ -36,15 +39,14 @@ use tokio::sync::{mpsc, watch};
 use tracing::{debug, info, warn};
 
 use crate::clock::{Clock, Moment};
-use crate::config::ControlPlane;
-use crate::dial::Dial;
 use crate::event::RunProgress;
 use crate::metrics::Pulse;
 use crate::retry::Backoff;
 use crate::telemetry::Chain;
 
-pub(crate) use connect::Link;
+pub(crate) use connect::{Connector, Link};
 pub(crate) use diagnose::definitions;
+pub(crate) use logs::RunLogs;
 pub(crate) use machine::SessionError;
 pub(crate) use refusal::{Refusal, refusal_of};
 
@@ -309,17 +311,18 @@ pub(crate) enum Event {
 /// Keeps a session with the control plane, one after the other.
 #[derive(Debug)]
 pub(crate) struct Session {
-    pub(crate) control_plane: ControlPlane,
+    pub(crate) connector: Arc<Connector>,
     pub(crate) instance_id: [u8; 16],
     pub(crate) sources: Vec<String>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) dial: Arc<dyn Dial>,
     /// What it knows is not said.
     pub(crate) redactor: Redactor,
     /// How it stands, for whoever asks.
     pub(crate) pulse: Pulse,
     /// The leases held now; each heartbeat lists them.
     pub(crate) held: watch::Receiver<Vec<Held>>,
+    /// What the runs log; sent where the control plane takes it.
+    pub(crate) logs: RunLogs,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) events: mpsc::Sender<Event>,
     /// The connection of the session, for uploads; none while there is no session.
@@ -336,36 +339,47 @@ impl Session {
     pub(crate) async fn run(mut self) {
         let mut backoff = Backoff::new();
         let mut told = None;
+        let mut renewed = None;
         loop {
             let begun = self.clock.now();
-            let end = self.one(&mut told).await;
+            let end = self.one(renewed.take(), &mut told).await;
             self.link.send_replace(None);
+            renewed = end.renewed;
             if self.clock.now().since(begun) >= HEALTHY {
                 backoff.reset();
             }
             let problem = Chain(&end.error).to_string();
-            let wait = backoff.next_wait().max(end.pause);
-            self.pulse.waits(end.error.kind(), self.redactor.replace_text(problem.clone()), wait);
             // The same trouble again and again is one line in the log, not one a minute.
-            if told.as_ref() == Some(&problem) {
+            if renewed.is_some() {
+                debug!("the session goes on on a new connection");
+            } else if told.as_ref() == Some(&problem) {
                 debug!(error = %problem, "no session with the control plane");
             } else {
                 warn!(error = %problem, "no session with the control plane, trying again");
                 told = Some(problem.clone());
             }
-            if self.events.send(Event::Ended { problem }).await.is_err() {
+            if self.events.send(Event::Ended { problem: problem.clone() }).await.is_err() {
                 return;
             }
+            if renewed.is_some() {
+                continue;
+            }
+            let wait = backoff.next_wait().max(end.pause);
+            self.pulse.waits(end.error.kind(), self.redactor.replace_text(problem), wait);
             if !self.idle(wait).await {
                 return;
             }
         }
     }
 
-    /// One session, from connecting to its end.
-    async fn one(&mut self, told: &mut Option<String>) -> driver::End {
+    /// One session, from connecting to its end; on the connection that stands already, if one does.
+    async fn one(&mut self, renewed: Option<Link>, told: &mut Option<String>) -> driver::End {
         self.pulse.connecting();
-        let link = match connect::connect(&*self.dial, &self.control_plane, &self.redactor).await {
+        let connected = match renewed {
+            Some(link) => Ok(link),
+            None => self.connector.connect().await,
+        };
+        let link = match connected {
             Ok(link) => link,
             Err(error) => return driver::End::from(SessionError::Connect(error)),
         };

@@ -7,9 +7,9 @@ use std::io::{IsTerminal as _, Write};
 use hybrid_runner_observability::{SPAN_TARGET, Traces};
 use hybrid_runner_secrets::Redactor;
 use tracing::{Metadata, Span, info_span};
-use tracing_subscriber::filter::{FilterExt as _, filter_fn};
+use tracing_subscriber::filter::{FilterExt as _, LevelFilter, filter_fn};
 use tracing_subscriber::fmt::MakeWriter;
-use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::layer::{Filter, SubscriberExt as _};
 use tracing_subscriber::util::SubscriberInitExt as _;
 use tracing_subscriber::{EnvFilter, Layer, Registry, registry};
 
@@ -41,7 +41,8 @@ impl fmt::Display for Chain<'_> {
 pub(crate) fn start(log: &Log, redactor: &Redactor, traces: Option<&Traces>) -> Result<(), TelemetryError> {
     let stderr = Redacted { writer: std::io::stderr, redactor: redactor.clone() };
     let lines = lines(log, stderr, std::io::stderr().is_terminal())?;
-    registry().with(lines).with(traces.map(Traces::layer)).try_init().map_err(TelemetryError::Started)
+    let traces = traces.map(Traces::layer);
+    registry().with(lines).with(crate::runlog::layer()).with(traces).try_init().map_err(TelemetryError::Started)
 }
 
 /// Makes writers that replace the values of secrets. The layer that formats hands them whole lines, of either format.
@@ -79,20 +80,31 @@ where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
     let level = EnvFilter::try_new(&log.level).map_err(TelemetryError::Level)?;
-    // What other crates have to say is asked for by `log.level` only.
-    let verbose = EnvFilter::new(format!("{VERBOSE}[run]=debug"))
-        .and(filter_fn(|metadata| metadata.target().starts_with("hybrid_runner")));
-    // Vault's client logs each refusal as an error, with what the store answered; ours names it where it is handled.
-    // Spans of target `otel` are for traces only.
-    let quiet = filter_fn(|metadata| {
-        let target = metadata.target();
-        target != SPAN_TARGET && !["vaultrs", "rustify"].iter().any(|name| target.starts_with(name))
-    });
-    let filter = level.or(verbose).and(quiet);
+    let filter = level.or(verbose()).and(quiet());
     let layer = tracing_subscriber::fmt::layer().with_writer(writer).with_ansi(ansi);
     Ok(match log.format {
         LogFormat::Text => layer.with_filter(filter).boxed(),
         LogFormat::Json => layer.json().flatten_event(true).with_filter(filter).boxed(),
+    })
+}
+
+/// What the logs of runs have of a run: INFO and above, whatever `log.level` is.
+pub(crate) fn of_runs<S>() -> impl Filter<S> {
+    LevelFilter::INFO.or(verbose()).and(quiet())
+}
+
+/// What verbose runs say. What other crates have to say is asked for by `log.level` only.
+fn verbose<S>() -> impl Filter<S> {
+    EnvFilter::new(format!("{VERBOSE}[run]=debug"))
+        .and(filter_fn(|metadata| metadata.target().starts_with("hybrid_runner")))
+}
+
+/// Vault's client logs each refusal as an error, with what the store answered; ours names it where it is handled. Spans of
+/// target `otel` are for traces only.
+fn quiet<S>() -> impl Filter<S> {
+    filter_fn(|metadata| {
+        let target = metadata.target();
+        target != SPAN_TARGET && !["vaultrs", "rustify"].iter().any(|name| target.starts_with(name))
     })
 }
 
@@ -150,7 +162,7 @@ mod tests {
     #[test]
     fn a_verbose_run_is_logged_from_debug_on_and_nothing_else_is() {
         let written = Written::default();
-        let log = Log { level: "warn".to_owned(), format: LogFormat::Text };
+        let log = Log { level: "warn".to_owned(), format: LogFormat::Text, run_bytes: 0 };
         let writer = written.clone();
         let lines = lines(&log, move || writer.clone(), false).unwrap();
         tracing::subscriber::with_default(registry().with(lines), || {
@@ -184,7 +196,7 @@ mod tests {
                 let written = Written::default();
                 let writer = written.clone();
                 let writer = Redacted { writer: move || writer.clone(), redactor: redactor.clone() };
-                let log = Log { level: "trace".to_owned(), format };
+                let log = Log { level: "trace".to_owned(), format, run_bytes: 0 };
                 let lines = lines(&log, writer, ansi).unwrap();
                 tracing::subscriber::with_default(registry().with(lines), || {
                     info_span!("span", echoed = PASSWORD).in_scope(|| {

@@ -16,6 +16,8 @@ pub(crate) enum Action {
     KillPlane { is_gone: bool, down: Duration },
     /// It dies in its next transaction, before the end of it.
     KillPlaneInTransaction { down: Duration },
+    /// It dies as soon as it has committed a run, and nobody hears of the commit.
+    KillPlaneAtCommit { down: Duration },
     /// It is started again.
     StartPlane,
     /// Its disk is copied.
@@ -115,7 +117,8 @@ fn fault(random: &mut fastrand::Rng, agents: usize) -> Action {
         0..3 => Action::KillAgent { agent, is_gone, down: seconds(random, 0, 20) },
         3 => Action::StopAgent { agent, down: seconds(random, 3, 40) },
         4 | 5 => Action::KillPlane { is_gone, down: seconds(random, 0, 20) },
-        6 | 7 => Action::KillPlaneInTransaction { down: seconds(random, 0, 10) },
+        6 => Action::KillPlaneInTransaction { down: seconds(random, 0, 10) },
+        7 => Action::KillPlaneAtCommit { down: seconds(random, 0, 3) },
         8 | 9 => Action::Partition { agent, length: seconds(random, 1, 40) },
         10 => Action::Oneway { agent, to_plane: random.bool(), length: seconds(random, 1, 40) },
         11 | 12 => Action::Hold { agent, length: seconds(random, 1, 25) },

@@ -15,7 +15,7 @@
 mod checks;
 mod trace;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,6 +68,8 @@ pub(crate) struct Ledger {
     pub(crate) trace: Trace,
     /// What cannot be.
     pub(crate) violations: Vec<String>,
+    /// How many runs were committed.
+    pub(crate) commits: u64,
     /// How often what took place.
     pub(crate) counts: BTreeMap<&'static str, u64>,
     grants: HashMap<[u8; 16], Grant>,
@@ -125,6 +127,7 @@ impl Ledger {
             org,
             trace: Trace::new(is_loud),
             violations: Vec::new(),
+            commits: 0,
             counts: BTreeMap::new(),
             grants: HashMap::new(),
             books: Books::default(),
@@ -289,6 +292,11 @@ impl Ledger {
 
     /// A push was opened.
     pub(crate) fn opened(&mut self, token: &Token, opened: &Opened) {
+        let books = self.books.pipelines.get(&opened.pipeline);
+        if books.is_some_and(|books| books.ended.contains_key(&token.lease_id.0)) {
+            // Its run is committed, and it did not hear of it.
+            return self.count("a commit was asked for again");
+        }
         if !self.check_writer(token, "opened") {
             return;
         }
@@ -333,6 +341,7 @@ impl Ledger {
             return;
         }
         self.trace.write("committed", &pipeline, eof.count);
+        self.commits += 1;
         let staged = self.books.runs.remove(&token.run_id).unwrap_or_default();
         let books = self.books.pipelines.entry(pipeline).or_default();
         let before = std::mem::take(&mut books.committed);
@@ -390,9 +399,4 @@ impl Ledger {
         self.demand(holds, || format!("I4: {pipeline}: a writer without the lease {what}, fence {}", token.fence));
         holds
     }
-}
-
-/// The FQNs of a set.
-fn names(truth: &Truth) -> BTreeSet<&String> {
-    truth.keys().collect()
 }

@@ -1,6 +1,8 @@
 //! Faults of the store that nobody wants: the proof that the ledger sees one.
 
-use control_plane::store::{Applied, Batch, EntityBody, Eof, MemoryStore, Store as _, WriteError, Writer};
+use control_plane::store::{
+    Applied, Batch, EntityBody, Eof, MemoryStore, Opened, Store as _, StoreError, WriteError, Writer,
+};
 
 /// A way in which a control plane could be wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -9,7 +11,7 @@ pub enum Mutation {
     LosesAnEntity,
     /// An entity is there twice, under another name.
     ShowsAnEntityTwice,
-    /// A batch under an old grant is applied under the current one.
+    /// Who comes with an old grant is let in under the current one.
     IgnoresTheFence,
     /// A batch is acknowledged and not kept.
     AcksWhatIsNotKept,
@@ -26,11 +28,11 @@ impl Mutation {
     pub const ALL: [Self; 7] = [
         Self::LosesAnEntity,
         Self::ShowsAnEntityTwice,
-        Self::IgnoresTheFence,
         Self::AcksWhatIsNotKept,
         Self::AcksTooMuch,
         Self::DeletesWhatWasNotRead,
         Self::ForgetsLostRuns,
+        Self::IgnoresTheFence,
     ];
 
     /// The entities of a pipeline, as this store shows them.
@@ -61,11 +63,7 @@ impl Mutation {
                 return Ok(Applied::Durable { next_seq: last + 1 });
             }
             Self::IgnoresTheFence => match store.apply(writer, batch).await {
-                Err(WriteError::Refused(_)) => {
-                    let run = store.run(writer.token.run_id).await?;
-                    let current = run.and_then(|run| Some(Writer { token: run.token()?, agent: run.agent? }));
-                    store.apply(&current.unwrap_or_else(|| writer.clone()), batch).await?
-                }
+                Err(WriteError::Refused(_)) => store.apply(&current(store, writer).await?, batch).await?,
                 other => other?,
             },
             _ => store.apply(writer, batch).await?,
@@ -76,6 +74,16 @@ impl Mutation {
         })
     }
 
+    /// A push, as this store opens it.
+    pub(crate) async fn open(self, store: &MemoryStore, writer: &Writer) -> Result<Opened, WriteError> {
+        match store.open(writer).await {
+            Err(WriteError::Refused(_)) if self == Self::IgnoresTheFence => {
+                store.open(&current(store, writer).await?).await
+            }
+            other => other,
+        }
+    }
+
     /// The end of a run, as this store reads it.
     pub(crate) async fn read_end(self, store: &MemoryStore, pipeline: &str, eof: &Eof) -> Eof {
         let mut eof = eof.clone();
@@ -84,7 +92,15 @@ impl Mutation {
             let entities = store.entities(Some(pipeline), None, u32::MAX).await.unwrap_or_default();
             let is_failure = |fqn: &String| eof.failures.iter().any(|failure| failure.fqn == *fqn);
             eof.gone = entities.into_iter().map(|entity| entity.fqn).filter(is_failure).collect();
+            eof.failures.clear();
         }
         eof
     }
+}
+
+/// The last grant of the writer's run.
+async fn current(store: &MemoryStore, writer: &Writer) -> Result<Writer, StoreError> {
+    let run = store.run(writer.token.run_id).await?;
+    let current = run.and_then(|run| Some(Writer { token: run.token()?, agent: run.agent? }));
+    Ok(current.unwrap_or_else(|| writer.clone()))
 }

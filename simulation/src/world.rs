@@ -41,6 +41,8 @@ pub(crate) struct World {
     backup: Option<Backup>,
     /// How long the control plane is down when it died in a transaction.
     down_after_crash: Duration,
+    /// How many runs were committed when it was decided that it dies at the next one, and how long it is down then.
+    dies_at_commit: Option<(u64, Duration)>,
     /// The latency of a link that is well, at most.
     latency: Duration,
     random: fastrand::Rng,
@@ -108,6 +110,7 @@ impl World {
             pipelines,
             backup: None,
             down_after_crash: Duration::ZERO,
+            dies_at_commit: None,
             latency,
             random,
             _dir: dir,
@@ -139,6 +142,10 @@ impl World {
     fn look(&mut self) {
         if self.disk.has_crashed() && self.plane.is_up() {
             self.plane_died_in_a_transaction();
+        }
+        let commits = self.ledger.lock().unwrap().commits;
+        if let Some((_, down)) = self.dies_at_commit.take_if(|(before, _)| commits > *before) {
+            self.kill_plane(true, down);
         }
         if let Some(error) = self.plane.take_error() {
             self.ledger.lock().unwrap().demand(false, || format!("the control plane ended: {error}"));

@@ -16,12 +16,12 @@ const TWICE: u64 = 20;
 /// A seed is replayed so often, or until it fails: its runs differ in what `select!` and watches draw.
 const REPLAYS: usize = 20;
 
-/// A deliberate fault is found within so many seeds.
-const FOUND_WITHIN: u64 = 200;
+/// A deliberate fault is found within so many seeds. Most are by the first ones; that a fence is ignored shows when an agent
+/// comes back late with an old grant, in one of some 150.
+const FOUND_WITHIN: u64 = SEEDS;
 
 /// What has to take place in the course of all seeds: a fault that hits nothing proves nothing.
-const TAKES_PLACE: [&str; 37] = [
-    "a body was needed",
+const TAKES_PLACE: [&str; 36] = [
     "a checkpoint was not usable",
     "a commit was asked for again",
     "a definition changed in a run",

@@ -28,6 +28,7 @@ const CRATE_EDGES: &[(&str, &[&str])] = &[
     ),
     ("control-plane", &["hybrid-runner-proto", "hybrid-runner-observability", "hybrid-runner-openmetadata"]),
     ("sandbox", &[]),
+    ("hybrid-runner-conformance", &["hybrid-runner-proto"]),
     ("quickstart", &["hybrid-runner", "control-plane", "sandbox"]),
     (
         "simulation",
@@ -55,6 +56,7 @@ const RUNNER_EDGES: &[(&str, &[&str])] = &[
     ("retry", &[]),
     ("event", &[]),
     ("telemetry", &[]),
+    ("runlog", &[]),
     ("tripwire", &[]),
     ("hardening", &[]),
     ("health", &[]),
@@ -62,7 +64,8 @@ const RUNNER_EDGES: &[(&str, &[&str])] = &[
     ("otel", &[]),
     ("config", &[]),
 ];
-const RUNNER_BASE: &[&str] = &["clock", "dial", "retry", "event", "telemetry", "tripwire", "config", "metrics", "otel"];
+const RUNNER_BASE: &[&str] =
+    &["clock", "dial", "retry", "event", "telemetry", "runlog", "tripwire", "config", "metrics", "otel"];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the package lies below the workspace").to_owned()

@@ -9,6 +9,9 @@
 
 mod architecture;
 mod bad_input;
+mod chaos;
+mod chart;
+mod conformance;
 mod entities;
 mod extract;
 mod faults;
@@ -23,8 +26,11 @@ mod preflight;
 mod processes;
 mod proxies;
 mod resume;
+mod rotation;
+mod run_log;
 mod secrets;
 mod test_connection;
+mod transport;
 mod vault;
 mod whole_path;
 mod wire;

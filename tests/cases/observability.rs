@@ -86,7 +86,7 @@ async fn the_agents_metrics_say_what_a_run_did_and_name_nothing_of_it() {
     let world = World::with(Setup { org: Some(org), ..Setup::default() }).await;
     let agent = hybrid_runner::Agent::new(world.agent_config("one"));
     let metrics = agent.metrics();
-    let mut agent = RunningAgent::start_with(agent);
+    let mut agent = RunningAgent::of(agent);
     let done = world.run().await;
     agent.until("the run's end", |event| matches!(event, AgentEvent::RunEnded { .. }).then_some(())).await;
     let (text, figures) = (metrics.text(), done.figures.unwrap());

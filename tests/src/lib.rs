@@ -3,6 +3,7 @@
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,
+    clippy::indexing_slicing,
     clippy::print_stderr,
     clippy::missing_panics_doc,
     reason = "a harness fails loudly"
@@ -10,6 +11,7 @@
 
 pub mod by_hand;
 pub mod certificates;
+pub mod deployment;
 pub mod extraction;
 pub mod logs;
 pub mod memory;

@@ -4,8 +4,9 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use tracing::subscriber::DefaultGuard;
-use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::{EnvFilter, Layer as _, registry};
 
 /// Captures everything that this thread logs from DEBUG on, until dropped. Use it with the current-thread runtime of
 /// `#[tokio::test]`, where all tasks of a case are on one thread.
@@ -35,11 +36,9 @@ impl Logs {
 
     fn with_filter(filter: &str) -> Self {
         let lines = Lines::default();
-        let subscriber = tracing_subscriber::fmt()
-            .with_env_filter(EnvFilter::new(filter))
-            .with_ansi(false)
-            .with_writer(lines.clone())
-            .finish();
+        let captured = tracing_subscriber::fmt::layer().with_ansi(false).with_writer(lines.clone());
+        let captured = captured.with_filter(EnvFilter::new(filter));
+        let subscriber = registry().with(captured).with(hybrid_runner::run_log_layer());
         Self { lines, expected: Vec::new(), _guard: tracing::subscriber::set_default(subscriber) }
     }
 

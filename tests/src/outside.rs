@@ -30,6 +30,24 @@ pub fn simple_salesforce(case: &str) -> Option<PathBuf> {
     needs(case, root().join("target/peers/python/bin/python"), how)
 }
 
+/// The library that changes a program's clock; `None`: not run.
+#[must_use]
+pub fn faketime(case: &str) -> Option<PathBuf> {
+    needs(case, root().join("target/peers/faketime/libfaketimeMT.so.1"), "run tools/peers (it needs Debian's apt-get)")
+}
+
+/// Helm, of the version that `tools/helm` builds; `None`: not run.
+#[must_use]
+pub fn helm(case: &str) -> Option<PathBuf> {
+    needs(case, root().join("target/tools/bin/helm"), "run tools/helm (it needs go)")
+}
+
+/// The certificates of public authorities, which go into an image; `None`: not run.
+#[must_use]
+pub fn authorities(case: &str) -> Option<PathBuf> {
+    needs(case, PathBuf::from("/etc/ssl/certs/ca-certificates.crt"), "install ca-certificates, on a Linux")
+}
+
 fn needs(case: &str, path: PathBuf, how: &str) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);

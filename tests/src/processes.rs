@@ -139,16 +139,38 @@ impl Running {
         found.unwrap_or_else(|| panic!("waited too long for: {what}\n{}", self.log()))
     }
 
+    /// Waits for its end, and returns what it printed.
+    pub async fn ended(mut self) -> (ExitStatus, String) {
+        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let status = ended.unwrap_or_else(|_| panic!("it does not end:\n{}", self.log())).unwrap();
+        (status, self.log())
+    }
+
+    /// Whether it has not ended.
+    pub fn is_alive(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Sends it a signal: `STOP`, `CONT`, `TERM`.
+    pub fn signal(&self, name: &str) {
+        let id = self.id().to_string();
+        let status = std::process::Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap();
+        assert!(status.success(), "kill -{name} {id}");
+    }
+
     /// `kill -9`, and waits until it is gone.
     pub async fn kill(mut self) {
+        self.kill_now().await;
+    }
+
+    /// As [`Running::kill`]; what it printed can still be read.
+    pub async fn kill_now(&mut self) {
         self.child.kill().await.unwrap();
     }
 
     /// SIGTERM, and waits for the end.
     pub async fn terminate(mut self) -> ExitStatus {
-        let id = self.id().to_string();
-        let status = std::process::Command::new("kill").args(["-TERM", &id]).status().unwrap();
-        assert!(status.success());
+        self.signal("TERM");
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends on SIGTERM").unwrap()
     }
 }

@@ -1,9 +1,10 @@
 //! A tap on the wire: stands between an agent and the control plane, hands every message on and keeps what it heard, both
-//! ways, as it was before compression and encryption.
+//! ways, as it was before compression and encryption. It may change what it hands on.
 
 use std::future::ready;
 use std::net::Ipv4Addr;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use futures_util::{Stream, StreamExt as _};
@@ -37,19 +38,50 @@ pub struct Tap {
     _tasks: JoinSet<()>,
 }
 
+/// Changes messages on their way. Streams of pushes have numbers.
+pub trait Tamper: std::fmt::Debug + Send + Sync {
+    /// What the agent says on a session.
+    fn said(&self, _message: &mut SessionRequest) {}
+    /// What it hears there.
+    fn heard(&self, _message: &mut SessionResponse) {}
+    /// What the agent says on a push.
+    fn pushed(&self, _stream: u64, _message: &mut PushRequest) {}
+    /// What it hears there.
+    fn answered(&self, _stream: u64, _message: &mut PushResponse) {}
+}
+
+/// Changes nothing.
+#[derive(Debug)]
+struct Faithful;
+
+impl Tamper for Faithful {}
+
+/// One of the four ways to change a message.
+struct Change<T> {
+    tamper: Arc<dyn Tamper>,
+    stream: u64,
+    how: fn(&dyn Tamper, u64, &mut T),
+}
+
 #[derive(Debug, Clone, Default)]
 struct Heard(Arc<Mutex<Vec<u8>>>);
 
 impl Tap {
     /// Before the control plane on this port, where it passes for the agent `one`. Agents need no certificate here.
     pub async fn before(port: u16, authority: &Authority) -> Self {
+        Self::tampering(port, authority, Arc::new(Faithful)).await
+    }
+
+    /// As [`Tap::before`], and what it hands on is changed.
+    pub async fn tampering(port: u16, authority: &Authority, tamper: Arc<dyn Tamper>) -> Self {
         let upstream = by_hand::connect(port, authority, &authority.agent("one")).await;
         let heard = Heard::default();
-        let service = RunnerServiceServer::new(Service { upstream, heard: heard.clone() })
-            .max_decoding_message_size(MAX_MESSAGE)
-            .max_encoding_message_size(MAX_MESSAGE)
-            .accept_compressed(CompressionEncoding::Zstd)
-            .send_compressed(CompressionEncoding::Zstd);
+        let service =
+            RunnerServiceServer::new(Service { upstream, heard: heard.clone(), tamper, streams: AtomicU64::new(0) })
+                .max_decoding_message_size(MAX_MESSAGE)
+                .max_encoding_message_size(MAX_MESSAGE)
+                .accept_compressed(CompressionEncoding::Zstd)
+                .send_compressed(CompressionEncoding::Zstd);
         let inner = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let inner_port = inner.local_addr().unwrap().port();
         let mut tasks = JoinSet::new();
@@ -98,17 +130,31 @@ impl Heard {
         heard.push(b'\n');
     }
 
-    fn said<T: Message + 'static>(&self, messages: Streaming<T>) -> impl Stream<Item = T> + Send + 'static {
+    fn said<T: Message + 'static>(
+        &self,
+        messages: Streaming<T>,
+        change: Change<T>,
+    ) -> impl Stream<Item = T> + Send + 'static {
         let heard = self.clone();
         let said = messages.take_while(|message| ready(message.is_ok())).filter_map(|message| ready(message.ok()));
-        said.inspect(move |said| heard.note(&said.encode_to_vec()))
+        said.map(move |mut said| {
+            heard.note(&said.encode_to_vec());
+            (change.how)(&*change.tamper, change.stream, &mut said);
+            said
+        })
     }
 
-    fn answered<T: Message + 'static>(&self, messages: Streaming<T>) -> Answers<T> {
+    fn answered<T: Message + 'static>(&self, messages: Streaming<T>, change: Change<T>) -> Answers<T> {
         let heard = self.clone();
-        Box::pin(messages.inspect(move |answer| match answer {
-            Ok(message) => heard.note(&message.encode_to_vec()),
-            Err(status) => heard.note(format!("{status:?}").as_bytes()),
+        Box::pin(messages.map(move |mut answer| {
+            match &mut answer {
+                Ok(message) => {
+                    heard.note(&message.encode_to_vec());
+                    (change.how)(&*change.tamper, change.stream, message);
+                }
+                Err(status) => heard.note(format!("{status:?}").as_bytes()),
+            }
+            answer
         }))
     }
 }
@@ -119,9 +165,15 @@ type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 struct Service {
     upstream: Channel,
     heard: Heard,
+    tamper: Arc<dyn Tamper>,
+    streams: AtomicU64,
 }
 
 impl Service {
+    fn change<T>(&self, stream: u64, how: fn(&dyn Tamper, u64, &mut T)) -> Change<T> {
+        Change { tamper: Arc::clone(&self.tamper), stream, how }
+    }
+
     fn client(&self) -> RunnerServiceClient<Channel> {
         RunnerServiceClient::new(self.upstream.clone())
             .max_decoding_message_size(MAX_MESSAGE)
@@ -138,12 +190,17 @@ impl RunnerService for Service {
         &self,
         request: Request<Streaming<SessionRequest>>,
     ) -> Result<Response<Self::SessionStream>, Status> {
-        let answers = self.client().session(self.heard.said(request.into_inner())).await?;
-        Ok(Response::new(self.heard.answered(answers.into_inner())))
+        let said = self.heard.said(request.into_inner(), self.change(0, |tamper, _, message| tamper.said(message)));
+        let answers = self.client().session(said).await?.into_inner();
+        Ok(Response::new(self.heard.answered(answers, self.change(0, |tamper, _, message| tamper.heard(message)))))
     }
 
     async fn push(&self, request: Request<Streaming<PushRequest>>) -> Result<Response<Self::PushStream>, Status> {
-        let answers = self.client().push(self.heard.said(request.into_inner())).await?;
-        Ok(Response::new(self.heard.answered(answers.into_inner())))
+        let stream = self.streams.fetch_add(1, Ordering::Relaxed);
+        let change = self.change(stream, |tamper, stream, message| tamper.pushed(stream, message));
+        let pushed = self.heard.said(request.into_inner(), change);
+        let answers = self.client().push(pushed).await?.into_inner();
+        let change = self.change(stream, |tamper, stream, message| tamper.answered(stream, message));
+        Ok(Response::new(self.heard.answered(answers, change)))
     }
 }

@@ -72,6 +72,8 @@ pub struct Setup {
     pub pipeline: Option<String>,
     /// Time to live and heartbeat of leases; the default ones when absent.
     pub lease: Option<(Duration, Duration)>,
+    /// How old connections to the control plane grow; the default when absent.
+    pub max_connection_age: Option<Duration>,
     /// Whoever makes the first spans of runs; nobody when absent.
     pub roots: Roots,
 }
@@ -91,7 +93,7 @@ impl World {
         let org = Sandbox::start(org, ServerConfig { faults, ..ServerConfig::default() }).await.unwrap();
         let dir = TempDir::new().unwrap();
         let authority = Authority::new();
-        write_plane_files(dir.path(), &authority, setup.lease);
+        write_plane_files(dir.path(), &authority, setup.lease, setup.max_connection_age);
         write(dir.path(), "pipelines/crm.yaml", &setup.pipeline.unwrap_or_else(|| pipeline_yaml("")));
         let roots = setup.roots;
         let (store, plane, (port, probes), stop_plane, plane_task) = start_plane(dir.path(), roots.clone()).await;
@@ -134,6 +136,7 @@ impl World {
                 port: self.port,
                 ca: Some(pem(&self.authority.pem)),
                 identity,
+                proxy: None,
             },
             slots: 1,
             drain_timeout: Duration::ZERO,
@@ -144,6 +147,7 @@ impl World {
                 ..LocalConfig::default()
             },
             policy: None,
+            run_log_bytes: AgentConfig::RUN_LOG_BYTES,
         }
     }
 
@@ -183,12 +187,12 @@ impl RunningAgent {
     /// Starts an agent.
     #[must_use]
     pub fn start(config: AgentConfig) -> Self {
-        Self::start_with(Agent::new(config))
+        Self::of(Agent::new(config))
     }
 
-    /// Starts an agent that was made already.
+    /// Starts one that was built elsewhere.
     #[must_use]
-    pub fn start_with(agent: Agent) -> Self {
+    pub fn of(agent: Agent) -> Self {
         let events = agent.events();
         let stop = CancellationToken::new();
         let mut task = JoinSet::new();
@@ -271,7 +275,12 @@ pub fn pem(text: &str) -> Pem {
 /// The bearer token of the agent `token-agent`, which every world knows.
 pub const TOKEN: &str = "a-bearer-token-of-at-least-32-characters";
 
-fn write_plane_files(dir: &Path, authority: &Authority, lease: Option<(Duration, Duration)>) {
+fn write_plane_files(
+    dir: &Path,
+    authority: &Authority,
+    lease: Option<(Duration, Duration)>,
+    max_age: Option<Duration>,
+) {
     let server = authority.server();
     write(dir, "tls/ca.pem", &authority.pem);
     write(dir, "tls/server.pem", &server.certificate);
@@ -291,9 +300,11 @@ agents: agents.yaml
 lease: {{ttl: {}ms, heartbeat: {}ms}}
 health: {{listen: '127.0.0.1:0'}}
 retry: {{backoff: 3ms}}
+max_connection_age: {}ms
 ",
         ttl.as_millis(),
-        heartbeat.as_millis()
+        heartbeat.as_millis(),
+        max_age.unwrap_or(Duration::from_secs(30 * 60)).as_millis()
     );
     write(dir, "control-plane.yaml", &config);
 }

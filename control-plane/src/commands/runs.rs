@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::output::{self, cell};
 use super::{Look, Outcome, existing_store, failed, load};
+use crate::progress::RunProgress;
 use crate::store::Run;
 
 #[derive(Debug, Args)]
@@ -23,7 +24,11 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
     let config = load(&arguments.look.common)?;
     let store = existing_store(&config).await?;
     let runs = store.runs(arguments.pipeline.as_deref(), arguments.limit).await.map_err(failed)?;
-    let rows: Vec<Value> = runs.iter().map(row).collect();
+    let mut rows: Vec<Value> = Vec::with_capacity(runs.len());
+    for run in &runs {
+        let progress = if run.state.is_active() { store.progress(run.run_id).await.map_err(failed)? } else { None };
+        rows.push(row(run, progress.as_ref()));
+    }
     let header = [
         "RUN",
         "PIPELINE",
@@ -38,6 +43,7 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
         "QUEUED",
         "REASON",
         "DETAIL",
+        "PROGRESS",
     ];
     output::rows(arguments.look.json, &header, &rows, |row| {
         let fields = [
@@ -55,12 +61,13 @@ pub(super) async fn run(arguments: &Arguments) -> Outcome {
             "reason",
             "detail",
         ];
-        fields.iter().map(|field| cell(row, field)).collect()
+        let progress = row.get("progress").map_or_else(|| "-".to_owned(), |progress| cell(progress, "text"));
+        fields.iter().map(|field| cell(row, field)).chain([progress]).collect()
     })
 }
 
 /// The names are those of the `--json` line of a run wherever both know the figure.
-fn row(run: &Run) -> Value {
+fn row(run: &Run, progress: Option<&RunProgress>) -> Value {
     let wall = run.started_at.zip(run.ended_at).map(|(from, to)| to.duration_since(from).as_secs_f64());
     let mut row = Map::from_iter([
         ("run_id".to_owned(), json!(run.run_id)),
@@ -78,6 +85,7 @@ fn row(run: &Run) -> Value {
         ("wall_seconds".to_owned(), json!(wall)),
         ("reason".to_owned(), json!(run.reason)),
         ("detail".to_owned(), json!(run.detail)),
+        ("progress".to_owned(), json!(progress.map(RunProgress::json))),
     ]);
     if let Some(figures) = &run.figures {
         let summary = &figures.summary;
@@ -111,7 +119,7 @@ mod tests {
 
     #[test]
     fn a_run_that_waits_says_which_attempt_comes_next_and_when_and_why() {
-        let now = jiff::Timestamp::UNIX_EPOCH;
+        let now = Timestamp::UNIX_EPOCH;
         let waits = Run {
             attempt: 2,
             not_before: Some(Timestamp::from_second(30).unwrap()),
@@ -119,11 +127,11 @@ mod tests {
             detail: Some("no route".to_owned()),
             ..Run::queued("crm", false, true, now)
         };
-        let shown = row(&waits);
+        let shown = row(&waits, None);
         assert_eq!((&shown["state"], &shown["attempt"]), (&json!("queued"), &json!(2)));
         assert_eq!(shown["next_attempt_at"], json!("1970-01-01T00:00:30Z"));
         assert_eq!((&shown["reason"], &shown["detail"]), (&json!("SOURCE_UNREACHABLE"), &json!("no route")));
-        assert_eq!(row(&Run::queued("crm", false, true, now))["next_attempt_at"], Value::Null);
+        assert_eq!(row(&Run::queued("crm", false, true, now), None)["next_attempt_at"], Value::Null);
     }
 
     #[test]
@@ -137,9 +145,9 @@ mod tests {
             let run = Run {
                 state: RunState::Committed,
                 figures: Some(figures),
-                ..Run::queued("crm", false, false, jiff::Timestamp::UNIX_EPOCH)
+                ..Run::queued("crm", false, false, Timestamp::UNIX_EPOCH)
             };
-            assert_eq!(row(&run)["salesforce_requests_left"], left);
+            assert_eq!(row(&run, None)["salesforce_requests_left"], left);
         }
     }
 }

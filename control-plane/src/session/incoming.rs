@@ -25,6 +25,14 @@ const MAX_SECRETS: usize = 64;
 const MAX_REFERENCE: usize = 512;
 const MAX_SENTENCE: usize = 1024;
 
+/// Lines of one message, each in bytes, and the number of the first one.
+const MAX_LINES: usize = 4_096;
+const MAX_LINE: usize = 16 * 1024;
+const MAX_FIRST_LINE: u64 = 1 << 40;
+
+/// Lines of logs are taken from agents that list it.
+pub(super) const LOGS: &str = "logs";
+
 /// A name of a program, capability, source, pipeline or event, in bytes.
 const MAX_NAME: usize = 256;
 
@@ -45,8 +53,8 @@ pub(super) enum Incoming {
     /// `None` when it came under a token that was never granted.
     RunEvent(Option<RunEvent>),
     TestResult(TestResult),
-    /// A message of a capability that is not listed.
-    Unlisted(&'static str),
+    /// `None` when they came under a token that was never granted.
+    LogLines(Option<LogLines>),
 }
 
 #[derive(Debug)]
@@ -58,6 +66,8 @@ pub(super) struct Hello {
     pub(super) sources: Vec<String>,
     /// Whether it listed `test_connection`.
     pub(super) tests_connections: bool,
+    /// Whether it listed `logs`.
+    pub(super) sends_logs: bool,
     pub(super) held: Vec<Token>,
     /// Whether somebody only looks.
     pub(super) is_diagnostic: bool,
@@ -105,6 +115,15 @@ pub(super) struct RunEvent {
     pub(super) text: String,
 }
 
+/// Lines of a run's log.
+#[derive(Debug)]
+pub(super) struct LogLines {
+    pub(super) token: Token,
+    /// The number of the first one in the log of this grant.
+    pub(super) first: u64,
+    pub(super) lines: Vec<String>,
+}
+
 impl TryFrom<session_request::Message> for Incoming {
     type Error = Problem;
 
@@ -122,7 +141,7 @@ impl TryFrom<session_request::Message> for Incoming {
             Message::RunEvent(event) => Self::RunEvent(run_event(event)?),
             // How long it means to take is for the log; its leases have their own time.
             Message::Draining(draining) => Self::Draining(wire::duration_of(draining.deadline)),
-            Message::LogLines(_) => Self::Unlisted("logs"),
+            Message::LogLines(lines) => Self::LogLines(log_lines(lines)?),
             Message::TestConnectionResult(result) => Self::TestResult(result.try_into()?),
         })
     }
@@ -142,6 +161,7 @@ impl TryFrom<v1::Hello> for Hello {
             agent_version: name(hello.agent_version)?,
             instance_id,
             tests_connections: hello.capabilities.iter().any(|name| name == "test_connection"),
+            sends_logs: hello.capabilities.iter().any(|name| name == LOGS),
             capabilities: hello.capabilities.into_iter().map(name).collect::<Result<_, _>>()?,
             sources: hello.sources.into_iter().map(name).collect::<Result<_, _>>()?,
             // Who only looks holds nothing.
@@ -245,6 +265,17 @@ fn run_event(event: v1::RunEvent) -> Result<Option<RunEvent>, Problem> {
     let code = wire::text(event.code, MAX_NAME, "RunEvent.code")?;
     let text = wire::text(event.text, MAX_DETAIL, "RunEvent.text")?;
     Ok(token.map(|token| RunEvent { token, severity, code, text }))
+}
+
+fn log_lines(said: v1::LogLines) -> Result<Option<LogLines>, Problem> {
+    at_most(said.lines.len(), MAX_LINES, "LogLines.lines")?;
+    let line = |line: String| wire::text(line, MAX_LINE, "a line of LogLines");
+    let lines: Vec<String> = said.lines.into_iter().map(line).collect::<Result<_, _>>()?;
+    // Above it, numbers could not be stored; nobody counts so far.
+    if said.first_line > MAX_FIRST_LINE {
+        return Err(Problem::limit(format!("LogLines.first_line is above {MAX_FIRST_LINE}")));
+    }
+    Ok(wire::token(said.token.as_ref()).map(|token| LogLines { token, first: said.first_line, lines }))
 }
 
 fn at_most(found: usize, max: usize, what: &str) -> Result<(), Problem> {

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::types::{Listed, RunId, Summary};
+use super::leases::Listed;
+use super::types::{RunId, Summary};
 use crate::digest::Hash;
 
 /// Where a push goes on.

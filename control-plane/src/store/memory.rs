@@ -5,6 +5,7 @@
 
 mod connection_tests;
 mod state;
+mod watch;
 mod write;
 
 use std::sync::{Mutex, PoisonError};

@@ -12,6 +12,7 @@ mod push;
 mod rows;
 mod runs;
 mod transitions;
+mod watch;
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -48,12 +49,13 @@ const SQLITE_FULL: u32 = 13;
 const SQLITE_CANTOPEN: u32 = 14;
 
 /// The schema, a file a version, in order.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("../../migrations/0001_initial.sql"),
     include_str!("../../migrations/0002_memos.sql"),
     include_str!("../../migrations/0003_connection_test.sql"),
     include_str!("../../migrations/0004_unreadable_secrets.sql"),
     include_str!("../../migrations/0005_resume.sql"),
+    include_str!("../../migrations/0006_run_log.sql"),
 ];
 
 /// A [`Store`] in a SQLite file.

@@ -7,8 +7,6 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::ending::Checkpoint;
-
 /// The id of a run.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(Uuid);
@@ -391,30 +389,4 @@ impl Deletions {
             Self::NeedsConfirmation => "needs_confirmation",
         }
     }
-}
-
-/// What the agent of a grant listed in its `Hello`, as far as a grant or a push depends on it.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Listed {
-    /// Capability `memos`.
-    pub memos: bool,
-    /// Capability `resume`.
-    pub resume: bool,
-}
-
-/// A grant as made.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Granted {
-    /// What every write carries.
-    pub token: Token,
-    /// The pipeline's name.
-    pub pipeline: String,
-    /// The version to run.
-    pub definition_version: u64,
-    /// From 1.
-    pub attempt: u32,
-    /// Whether nothing may be skipped.
-    pub full: bool,
-    /// Where to go on; nothing when the run starts at the beginning.
-    pub checkpoint: Option<Checkpoint>,
 }

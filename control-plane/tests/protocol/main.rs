@@ -15,3 +15,4 @@ mod plane;
 mod push;
 mod resume;
 mod session;
+mod watch;

@@ -154,6 +154,7 @@ async fn bind(folder: &Path, lease: LeaseConfig, clock: &ManualClock) -> (contro
         lease,
         health: None,
         retry: RetryConfig::default(),
+        max_connection_age: Duration::from_secs(1800),
     };
     let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.store).await.unwrap());
     let clock: Arc<dyn Clock> = Arc::new(clock.clone());

@@ -25,7 +25,8 @@ use crate::metrics::Metrics;
 use crate::otel;
 use crate::plan::{Connectors, Plan};
 use crate::run::{Ended, Run};
-use crate::session::{Command, Definition, Event, Grant, Held, Link, Reason, RunId, Verdict, WriteToken};
+use crate::runlog::RunLog;
+use crate::session::{Command, Definition, Event, Grant, Held, Link, Reason, RunId, RunLogs, Verdict, WriteToken};
 use crate::status;
 use crate::telemetry;
 use crate::upload::Target;
@@ -54,6 +55,7 @@ pub(super) struct Supervisor {
     held: watch::Sender<Vec<Held>>,
     link: watch::Receiver<Option<Link>>,
     noticed: mpsc::Sender<(RunId, Notice)>,
+    logs: RunLogs,
     observers: broadcast::Sender<AgentEvent>,
     metrics: Metrics,
     /// Of the redactor, as far as the log has them.
@@ -73,6 +75,7 @@ struct Running {
     token: WriteToken,
     pipeline: String,
     progress: RunProgress,
+    log: RunLog,
     task: Id,
     stop: CancellationToken,
     /// How the run ends when it is stopped.
@@ -85,6 +88,7 @@ impl Supervisor {
         held: watch::Sender<Vec<Held>>,
         link: watch::Receiver<Option<Link>>,
         noticed: mpsc::Sender<(RunId, Notice)>,
+        logs: RunLogs,
     ) -> Self {
         let policy = agent.config.policy();
         Self {
@@ -106,6 +110,7 @@ impl Supervisor {
             held,
             link,
             noticed,
+            logs,
             observers: agent.observers,
             metrics: agent.metrics,
             hits: 0,
@@ -211,7 +216,9 @@ impl Supervisor {
         else {
             return;
         };
-        let Some(Running { token, pipeline, stopped, .. }) = self.running.remove(&run_id) else { return };
+        let Some(Running { token, pipeline, log, stopped, .. }) = self.running.remove(&run_id) else { return };
+        // Before the release, which its last lines precede.
+        log.finish();
         // A run that was done before it noticed the stop is done.
         let ended = ended.or(stopped).unwrap_or_else(|| Ended::failed(Reason::INTERNAL, "the run was stopped"));
         match status::release(token, ended.reason, &ended.end) {
@@ -310,6 +317,8 @@ impl Supervisor {
         let (pipeline, stopped) = (grant.pipeline, stop.clone());
         let traced = otel::run_span(run_id.as_str(), &pipeline, grant.attempt, grant.traceparent);
         let span = traced.in_scope(|| telemetry::run_span(plan.is_verbose, run_id.as_str(), &pipeline));
+        let log = self.logs.begin(grant.token.clone());
+        log.attach(&span);
         let task = async move { stopped.run_until_cancelled(run.execute()).await };
         let of_trace = traced.clone();
         let task = async move {
@@ -324,7 +333,7 @@ impl Supervisor {
             attempt: grant.attempt,
             progress: progress.clone(),
         });
-        self.running.insert(run_id, Running { token: grant.token, pipeline, progress, task, stop, stopped: None });
+        self.running.insert(run_id, Running { token: grant.token, pipeline, progress, log, task, stop, stopped: None });
         self.publish();
     }
 

@@ -76,7 +76,9 @@ pub(super) fn run(
 async fn check_all(config: AgentConfig) -> Result<Vec<Row>, CommandError> {
     let connectors = Connectors::new(config.salesforce.clone());
     let policy = config.policy();
-    let definitions = session::definitions(&config.control_plane, &connectors.kinds(), config.secrets.redactor())
+    // The password of a proxy on the way is of no pipeline.
+    let secrets = Resolver::new(Arc::clone(&config.secrets), Arc::clone(&policy), None);
+    let definitions = session::definitions(config.control_plane, &connectors.kinds(), secrets)
         .await
         .map_err(|error| CommandError::failed_by(&error))?;
     let mut rows = Vec::new();

@@ -1,19 +1,20 @@
 //! The file as it is written.
 
 mod policy;
+mod proxy;
 mod secrets;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost, Proxy};
-use hybrid_runner_secrets::SecretRef;
+use hybrid_runner_salesforce::{HostPolicy, LocalConfig, LocalHost};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use self::policy::PolicyFile;
+use self::proxy::ProxyFile;
 use self::secrets::SecretsFile;
 use super::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Log, LogFormat, Pem, Settings, schema};
 
@@ -55,7 +56,7 @@ impl Default for ConfigFile {
     }
 }
 
-#[derive(Default, Deserialize, JsonSchema)]
+#[derive(Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 struct ControlPlaneFile {
     /// `https://host:port` of the control plane's gRPC listener.
@@ -66,6 +67,23 @@ struct ControlPlaneFile {
     tls: TlsFile,
     /// File with the agent's bearer token; or else `tls`.
     token_file: Option<PathBuf>,
+    /// Whether `HTTPS_PROXY` and `NO_PROXY` count.
+    use_system_proxy: bool,
+    /// The proxy to use in place of `HTTPS_PROXY`; `NO_PROXY` counts as before.
+    proxy: ProxyFile,
+}
+
+impl Default for ControlPlaneFile {
+    fn default() -> Self {
+        Self {
+            endpoint: None,
+            ca: None,
+            tls: TlsFile::default(),
+            token_file: None,
+            use_system_proxy: true,
+            proxy: ProxyFile::default(),
+        }
+    }
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
@@ -86,17 +104,6 @@ struct SalesforceFile {
     use_system_proxy: bool,
     /// The proxy to use in place of `HTTPS_PROXY`; `NO_PROXY` counts as before.
     proxy: ProxyFile,
-}
-
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-struct ProxyFile {
-    /// `http://host:port`, or `https://host:port` of a proxy that speaks TLS itself.
-    url: Option<String>,
-    /// The name of its user.
-    username: Option<String>,
-    /// Reference to the password, such as `secret:/proxy/password`.
-    password: Option<String>,
 }
 
 impl Default for SalesforceFile {
@@ -124,6 +131,10 @@ struct LogFile {
     level: String,
     /// text or json.
     format: LogFormat,
+    /// The most bytes of a run's log that the control plane is sent: the first half as it comes, the last half at the
+    /// end. 0: none.
+    #[schemars(range(max = 4194304))]
+    run_bytes: usize,
 }
 
 #[derive(Default, Deserialize, JsonSchema)]
@@ -136,7 +147,7 @@ struct HealthFile {
 
 impl Default for LogFile {
     fn default() -> Self {
-        Self { level: "info".to_owned(), format: LogFormat::Text }
+        Self { level: "info".to_owned(), format: LogFormat::Text, run_bytes: AgentConfig::RUN_LOG_BYTES }
     }
 }
 
@@ -153,22 +164,24 @@ pub(super) fn parse(mut document: Value, directory: &Path, environment: &Environ
     schema::check(&schema, &mut document, "")?;
     let file: ConfigFile =
         serde_json::from_value(document).map_err(|error| ConfigError::field("the document", error.to_string()))?;
-    file.settings(directory)
+    file.settings(directory, environment)
 }
 
 impl ConfigFile {
-    fn settings(self, directory: &Path) -> Result<Settings, ConfigError> {
+    fn settings(self, directory: &Path, environment: &Environment) -> Result<Settings, ConfigError> {
         let salesforce = self.salesforce.parse(directory)?;
+        let control_plane = self.control_plane.parse(directory, environment)?;
         let prefixes = self.secrets.prefixes()?;
+        let bindings = salesforce.bindings().into_iter().chain(control_plane.iter().flat_map(ControlPlane::bindings));
         Ok(Settings {
-            control_plane: self.control_plane.parse(directory)?,
             slots: self.slots,
             drain_timeout: drain_timeout(&self.drain_timeout)?,
             has_stores: self.secrets.has_stores(),
             secrets: self.secrets.parse(directory)?,
-            policy: self.policy.parse(&salesforce, prefixes)?,
+            policy: self.policy.parse(bindings.collect(), prefixes)?,
+            control_plane,
             salesforce,
-            log: Log { level: self.log.level, format: self.log.format },
+            log: Log { level: self.log.level, format: self.log.format, run_bytes: self.log.run_bytes },
             health: self.health.parse()?,
         })
     }
@@ -194,7 +207,7 @@ fn drain_timeout(text: &str) -> Result<Duration, ConfigError> {
 }
 
 impl ControlPlaneFile {
-    fn parse(self, directory: &Path) -> Result<Option<ControlPlane>, ConfigError> {
+    fn parse(self, directory: &Path, environment: &Environment) -> Result<Option<ControlPlane>, ConfigError> {
         let identity = match (self.tls.certificate, self.tls.key, self.token_file) {
             (Some(certificate), Some(key), None) => Some(Identity::Certificate {
                 certificate: Pem::File(directory.join(certificate)),
@@ -209,13 +222,16 @@ impl ControlPlaneFile {
                 return Err(ConfigError::field("control_plane.token_file", both));
             }
         };
+        let proxy = self.proxy.parse("control_plane.proxy")?;
         let Some(endpoint) = self.endpoint else { return Ok(None) };
         let (host, port) = host_and_port(&endpoint)?;
         let identity = identity.ok_or_else(|| {
             let missing = "has no identity; give tls.certificate and tls.key, or token_file (`control-plane agent add` makes either)";
             ConfigError::field("control_plane", missing)
         })?;
-        Ok(Some(ControlPlane { host, port, ca: self.ca.map(|ca| Pem::File(directory.join(ca))), identity }))
+        let ca = self.ca.map(|ca| Pem::File(directory.join(ca)));
+        let proxy = proxy::on_the_way_to(&host, port, proxy, self.use_system_proxy.then_some(environment))?;
+        Ok(Some(ControlPlane { host, port, ca, identity, proxy }))
     }
 }
 
@@ -251,31 +267,7 @@ impl SalesforceFile {
         });
         let hosts = HostPolicy::new(hosts.collect::<Result<_, ConfigError>>()?)
             .map_err(|error| ConfigError::field("salesforce.hosts", error.to_string()))?;
-        let proxy = self.proxy.parse()?;
+        let proxy = self.proxy.parse("salesforce.proxy")?;
         Ok(LocalConfig { hosts, use_system_proxy: self.use_system_proxy, proxy, ..LocalConfig::default() })
-    }
-}
-
-impl ProxyFile {
-    fn parse(self) -> Result<Option<Proxy>, ConfigError> {
-        const PATH: &str = "salesforce.proxy";
-        let missing = |key: &str| ConfigError::field(schema::join(PATH, key), "is missing");
-        let credentials = match (self.username, self.password) {
-            (Some(username), Some(password)) => {
-                let reference = password
-                    .parse::<SecretRef>()
-                    .map_err(|error| ConfigError::field(schema::join(PATH, "password"), error.to_string()))?;
-                Some((username, reference))
-            }
-            (None, None) => None,
-            (Some(_), None) => return Err(missing("password")),
-            (None, Some(_)) => return Err(missing("username")),
-        };
-        let Some(url) = self.url else {
-            return if credentials.is_some() { Err(missing("url")) } else { Ok(None) };
-        };
-        Proxy::new(&url, credentials).map(Some).map_err(|problem| {
-            ConfigError::field(schema::join(PATH, "url"), format!("{problem}; accepted: http://host:port"))
-        })
     }
 }

@@ -243,12 +243,20 @@ fn what_is_printed_of_a_configuration_holds_no_secret() {
             port: 1,
             ca: Some(inline()),
             identity: Identity::Certificate { certificate: inline(), key: inline() },
+            proxy: Some(Proxy {
+                is_tls: false,
+                host: "proxy".to_owned(),
+                port: 3128,
+                login: Some(ProxyLogin::Basic(Arc::new(SecretValue::new("agent:hunter2".to_owned())))),
+                setting: "HTTPS_PROXY",
+            }),
         },
         slots: 1,
         drain_timeout: Duration::ZERO,
         secrets: Arc::default(),
         salesforce: LocalConfig::default(),
         policy: None,
+        run_log_bytes: AgentConfig::RUN_LOG_BYTES,
     };
     let token = Identity::Token(Arc::new(SecretValue::new("hunter2".to_owned())));
     let printed = format!("{config:?} {token:?}");
@@ -419,6 +427,68 @@ fn a_kubernetes_store_has_an_address_of_its_own_or_the_pods() {
         assert!(text.starts_with(&format!("secrets.stores.k.kubernetes{refused}")), "{text}");
         assert!(!text.contains("hunter2"), "{text}");
     }
+}
+
+fn proxy_of(more: &str, variables: &[(&str, &str)]) -> Option<Proxy> {
+    let text = format!("control_plane: {{endpoint: 'https://cp.example:7443', token_file: agent.token{more}}}");
+    load_with(&text, variables).unwrap().control_plane.unwrap().proxy
+}
+
+#[test]
+fn the_way_to_the_control_plane_is_that_of_the_configuration_else_of_the_environment() {
+    let configured = ", proxy: {url: 'https://proxy.example', username: agent, password: 'secret:/proxy/password'}";
+    let variables = [("HTTPS_PROXY", "http://agent:hunter2@other.example:3128")];
+    let proxy = proxy_of(configured, &variables).unwrap();
+    assert_eq!((proxy.to_string().as_str(), proxy.is_tls), ("proxy.example:443", true));
+    assert!(matches!(proxy.login, Some(ProxyLogin::Reference { username, .. }) if username == "agent"));
+
+    let proxy = proxy_of("", &variables).unwrap();
+    assert_eq!((proxy.to_string().as_str(), proxy.setting), ("other.example:3128", "HTTPS_PROXY"));
+    assert!(!format!("{proxy:?}").contains("hunter2"));
+    assert!(matches!(proxy.login, Some(ProxyLogin::Basic(text)) if text.expose() == "agent:hunter2"));
+    assert!(proxy_of("", &[]).is_none());
+}
+
+#[test]
+fn no_proxy_and_use_system_proxy_keep_the_control_plane_out_of_a_proxy() {
+    let proxies = ("HTTPS_PROXY", "http://other.example:3128");
+    for exception in ["cp.example", ".example", "*", "elsewhere, cp.example"] {
+        assert!(proxy_of("", &[proxies, ("NO_PROXY", exception)]).is_none(), "{exception}");
+        let configured = ", proxy: {url: 'http://proxy.example:1'}";
+        assert!(proxy_of(configured, &[("no_proxy", exception)]).is_none(), "{exception}");
+    }
+    assert!(proxy_of("", &[proxies, ("NO_PROXY", "p.example")]).is_some());
+    assert!(proxy_of(", use_system_proxy: false", &[proxies]).is_none());
+    let configured = ", use_system_proxy: false, proxy: {url: 'http://proxy.example:1'}";
+    assert!(proxy_of(configured, &[("NO_PROXY", "*")]).is_some());
+}
+
+#[test]
+fn a_proxy_to_the_control_plane_that_is_none_is_refused_with_its_setting() {
+    let text = |proxy: &str| {
+        format!("control_plane: {{endpoint: 'https://cp.example:7443', token_file: t, proxy: {{{proxy}}}}}")
+    };
+    let refused = refusal(&text("url: 'http://ana:hunter2@proxy:1'"));
+    assert!(refused.starts_with("control_plane.proxy.url: holds a user name"), "{refused}");
+    assert!(!refused.contains("hunter2"));
+    assert_eq!(refusal(&text("url: 'http://p:1', username: a")), "control_plane.proxy.password: is missing");
+    let refused = load_with(MINIMAL, &[("HTTPS_PROXY", "socks5://proxy:1080")]).unwrap_err().to_string();
+    assert!(refused.starts_with("HTTPS_PROXY: is not the address of an HTTP proxy"), "{refused}");
+}
+
+#[test]
+fn without_bindings_the_password_of_the_proxy_may_go_to_it_and_nowhere_else() {
+    let text = "control_plane: {endpoint: 'https://cp.example:7443', token_file: t, \
+                proxy: {url: 'http://proxy.example:3128', username: a, password: 'secret:/proxy/password'}}";
+    let policy = load(text).unwrap().policy;
+    let reference = "secret:/proxy/password".parse().unwrap();
+    let permits = |host: &str| {
+        let purpose = Purpose { usage: Use::Proxy, host: host.to_owned(), port: 3128 };
+        let request =
+            Request { reference: &reference, store: "s", is_default_store: true, purpose: &purpose, pipeline: None };
+        policy.decide(&request).is_allowed()
+    };
+    assert!(permits("proxy.example") && !permits("other.example"));
 }
 
 #[test]

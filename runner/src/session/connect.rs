@@ -1,46 +1,69 @@
-//! The one connection: TLS 1.3 on TCP, HTTP/2 on that.
+//! The one connection: TLS 1.3 on TCP, through a proxy if one is configured, HTTP/2 on that.
 //!
-//! The agent dials itself and hands the ready stream to tonic: a name, a network, a certificate or an identity that is
-//! wrong is then an error with a sentence of its own, files are read anew for each connection (a rotated certificate
-//! needs no restart), and a connection that broke is not made again behind the session's back.
+//! The agent dials itself and hands the ready stream to tonic: a name, a network, a proxy, a certificate or an identity
+//! that is wrong is then an error with a sentence of its own, and a connection that broke is not made again behind the
+//! session's back.
+//!
+//! **Rotation.** Files are read for each connection, and looked at once a second while there is one. When they changed,
+//! [`Connector::renewed`] makes a connection under the new ones and the session moves there; until that stands, the old
+//! one is kept. Files that cannot be used, such as a pair that is half written, are told once and leave those in force
+//! that were read last. Session resumption is off: a resumed session would keep the old identity.
 
-use std::error::Error as _;
+mod material;
+mod proxy;
+mod tls;
+
 use std::io;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use hybrid_runner_secrets::{Redactor, SecretValue, Watched};
+use hybrid_runner_secrets::{Resolver, Watched};
 use hyper_util::rt::TokioIo;
-use rustls::client::Resumption;
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::{AlertDescription, CertificateError, ClientConfig, RootCertStore};
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-use tokio_rustls::TlsConnector;
-use tokio_rustls::client::TlsStream;
+use tokio::time::{Instant, sleep, timeout_at};
+use tokio_util::sync::CancellationToken;
 use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
+use tracing::{info, warn};
 
-use crate::config::{ControlPlane, Identity, Pem};
+use self::material::{Files, Material};
+pub(crate) use self::proxy::ProxyError;
+pub(super) use self::tls::late_advice;
+pub(crate) use self::tls::{Advice, TlsError};
+use crate::config::ControlPlane;
 use crate::dial::{Connection, Dial};
+use crate::retry::Backoff;
+use crate::telemetry::Chain;
 
-/// Name, TCP and TLS together take at most this long; a control plane that is up answers in a fraction.
+/// Name, TCP, proxy and TLS together take at most this long; a control plane that is up answers in a fraction.
 const CONNECT: Duration = Duration::from_secs(10);
-/// A server that wants a client certificate tells in this time what it thinks of ours; most say it with their first
-/// bytes. One that says nothing costs each connection this much.
-const VERDICT: Duration = Duration::from_secs(1);
-/// HTTP/2 pings find a peer that went away without a word in half a minute, also while nothing is sent.
+/// How often the files of the identity are looked at. Certificates that live a minute are renewed some twenty seconds
+/// before they end.
+const LOOK: Duration = Duration::from_secs(1);
+/// HTTP/2 pings find a peer that went away without a word in half a minute, also while nothing is sent. The reference
+/// control plane sets no least time between them; other servers should permit this one.
 const PING_EVERY: Duration = Duration::from_secs(20);
 const PING_ANSWER: Duration = Duration::from_secs(10);
+/// HTTP/2 receive window of a stream: pages of a baseline come at 40 MB/s over a link of 50 ms.
+const STREAM_WINDOW: u32 = 2 * 1024 * 1024;
+/// Of the connection: the baselines of four runs leave room for the session. No more than this waits in memory for a
+/// reader, whatever the control plane sends.
+const CONNECTION_WINDOW: u32 = 4 * STREAM_WINDOW + 1024 * 1024;
+/// Bytes of an answer's headers, decompressed; a status of the catalogue has less than 4 KiB.
+const MAX_HEADERS: u32 = 16 * 1024;
+/// Streams that were reset for the peer's faults before the connection is given up.
+const MAX_RESETS: usize = 20;
 
 /// A connection to the control plane.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     pub(crate) channel: Channel,
     authorization: Option<MetadataValue<Ascii>>,
-    /// The token or the key that it is made with.
-    _watched: Option<Arc<Watched>>,
+    /// The token or the key that it is made with, and the password of its proxy.
+    _watched: Vec<Arc<Watched>>,
+    /// Of the files that it is made with.
+    files: blake3::Hash,
+    is_suspect: CancellationToken,
     /// Whether both sides compress `Push`; known once the session is open.
     pub(crate) zstd: bool,
     /// Whether both sides know memos; known once the session is open.
@@ -53,6 +76,12 @@ impl Link {
         if let Some(authorization) = &self.authorization {
             metadata.insert("authorization", authorization.clone());
         }
+    }
+
+    /// A stream could not be opened on it, as happens when the other side, or a load balancer before it, has told the
+    /// connection to go (GOAWAY): the session on it may last, but it is renewed on another one.
+    pub(crate) fn suspect(&self) {
+        self.is_suspect.cancel();
     }
 }
 
@@ -77,30 +106,156 @@ pub(crate) enum ConnectError {
     Network { peer: String, source: io::Error },
     #[error("connect to {peer}: no answer within 10 s; check control_plane.endpoint and firewalls")]
     Timeout { peer: String },
-    #[error("TLS with {peer}: {advice}")]
-    Tls { peer: String, advice: &'static str, source: io::Error },
+    #[error("connect to {peer} through the proxy {proxy}")]
+    Proxy { peer: String, proxy: String, source: Box<ProxyError> },
+    #[error("TLS with {peer}")]
+    Tls { peer: String, source: TlsError },
     #[error("open HTTP/2 with {peer}")]
     Http2 { peer: String, source: tonic::transport::Error },
 }
 
-/// Makes a connection.
-///
-/// # Cancel safety
-/// Dropping the future closes what was opened.
-pub(super) async fn connect(
-    dial: &dyn Dial,
+/// Makes connections, and knows when the next one would be another.
+#[derive(Debug)]
+pub(crate) struct Connector {
+    control_plane: ControlPlane,
+    dial: Arc<dyn Dial>,
+    secrets: Resolver,
+    /// How long a connection may take to be made.
+    limit: Duration,
+    /// What was read last and could be used.
+    good: Mutex<Option<Material>>,
+    /// The problem of the files that was told last, so that it is told once.
+    told: Mutex<Option<String>>,
+}
+
+impl Connector {
+    /// `secrets` reads the proxy's password.
+    pub(crate) fn new(control_plane: ControlPlane, dial: Arc<dyn Dial>, secrets: Resolver) -> Self {
+        Self { control_plane, dial, secrets, limit: CONNECT, good: Mutex::default(), told: Mutex::default() }
+    }
+
+    /// Makes a connection.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was opened.
+    pub(super) async fn connect(&self) -> Result<Link, ConnectError> {
+        let material = match self.read().await {
+            Ok(material) => material,
+            Err(error) => {
+                let good = self.good.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let Some(good) = good else { return Err(error) };
+                self.tell(&error);
+                good
+            }
+        };
+        self.connect_with(material).await
+    }
+
+    /// Waits until a connection is to take the place of `link`, and makes it: the files changed, or `link` is suspect.
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was opened.
+    pub(super) async fn renewed(&self, link: &Link) -> Link {
+        let mut backoff = Backoff::new();
+        let mut wait = LOOK;
+        loop {
+            tokio::select! {
+                () = sleep(wait) => {}
+                () = link.is_suspect.cancelled(), if wait == LOOK => {}
+            }
+            let files = Files::read(&self.control_plane).await;
+            if !link.is_suspect.is_cancelled() && files.as_ref().is_ok_and(|files| files.hash() == link.files) {
+                wait = LOOK;
+                continue;
+            }
+            match self.connect_anew(files).await {
+                Ok(link) => {
+                    info!("a new connection to the control plane stands, the session moves there");
+                    return link;
+                }
+                Err(error) => {
+                    self.tell(&error);
+                    wait = backoff.next_wait() + LOOK;
+                }
+            }
+        }
+    }
+
+    async fn connect_anew(&self, files: Result<Files, ConnectError>) -> Result<Link, ConnectError> {
+        let material = self.used(files?.material(self.secrets.redactor()).await?);
+        self.connect_with(material).await
+    }
+
+    async fn read(&self) -> Result<Material, ConnectError> {
+        let files = Files::read(&self.control_plane).await?;
+        Ok(self.used(files.material(self.secrets.redactor()).await?))
+    }
+
+    fn used(&self, material: Material) -> Material {
+        *self.good.lock().unwrap_or_else(PoisonError::into_inner) = Some(material.clone());
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        material
+    }
+
+    fn tell(&self, error: &ConnectError) {
+        let text = Chain(error).to_string();
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if told.as_ref() != Some(&text) {
+            warn!(error = text, "the identity cannot be renewed, the last one stays in use");
+            *told = Some(text);
+        }
+    }
+
+    async fn connect_with(&self, material: Material) -> Result<Link, ConnectError> {
+        let ControlPlane { host, port, .. } = &self.control_plane;
+        let peer = format!("{host}:{port}");
+        let deadline = Instant::now() + self.limit;
+        let (stream, password) = self.open(&peer, deadline).await?;
+        let Material { tls, authorization, watched, files } = material;
+        let bare = bare(host);
+        let stream = timeout_at(deadline, tls::handshake(tls, &bare, stream, &self.control_plane.identity)).await;
+        let stream = stream.unwrap_or(Err(TlsError::Stalled));
+        let stream = stream.map_err(|source| ConnectError::Tls { peer: peer.clone(), source })?;
+        let channel = channel(&self.control_plane, &peer, stream).await?;
+        let watched = watched.into_iter().chain(password).collect();
+        let is_suspect = CancellationToken::new();
+        Ok(Link { channel, authorization, _watched: watched, files, is_suspect, zstd: false, memos: false })
+    }
+
+    /// A stream of bytes to the control plane, and what is known of its proxy's password.
+    async fn open(
+        &self,
+        peer: &str,
+        deadline: Instant,
+    ) -> Result<(Box<dyn Connection>, Option<Arc<Watched>>), ConnectError> {
+        let ControlPlane { host, port, proxy, .. } = &self.control_plane;
+        let Some(proxy) = proxy else {
+            let dialled = timeout_at(deadline, self.dial.dial(&bare(host), *port)).await;
+            let dialled = dialled.map_err(|_elapsed| ConnectError::Timeout { peer: peer.to_owned() })?;
+            let network = |source| ConnectError::Network { peer: peer.to_owned(), source };
+            return Ok((dialled.map_err(network)?, None));
+        };
+        let tunnel = proxy::tunnel(&*self.dial, proxy, peer, &self.secrets);
+        let opened = timeout_at(deadline, tunnel).await.unwrap_or(Err(ProxyError::Slow));
+        opened.map_err(Box::new).map_err(|source| ConnectError::Proxy {
+            peer: peer.to_owned(),
+            proxy: proxy.to_string(),
+            source,
+        })
+    }
+}
+
+/// A host as it is looked up: an IPv6 address without its brackets.
+fn bare(host: &str) -> String {
+    host.trim_start_matches('[').trim_end_matches(']').to_owned()
+}
+
+async fn channel(
     control_plane: &ControlPlane,
-    redactor: &Redactor,
-) -> Result<Link, ConnectError> {
-    let ControlPlane { host, port, ca, identity } = control_plane;
-    let peer = format!("{host}:{port}");
-    let (config, key) = client_config(ca.as_ref(), identity, redactor).await?;
-    let (authorization, token) = authorization(identity, redactor).await?.unzip();
-    let watched = key.or_else(|| token.flatten()).map(Arc::new);
-    let stream = tokio::time::timeout(CONNECT, open(dial, Arc::new(config), control_plane, &peer))
-        .await
-        .map_err(|_elapsed| ConnectError::Timeout { peer: peer.clone() })??;
-    let http2 = |source| ConnectError::Http2 { peer: peer.clone(), source };
+    peer: &str,
+    stream: impl Connection + 'static,
+) -> Result<Channel, ConnectError> {
+    let http2 = |source| ConnectError::Http2 { peer: peer.to_owned(), source };
     // tonic asks its connector once: this connection is never made again.
     let stream = Arc::new(Mutex::new(Some(TokioIo::new(stream))));
     let connector = tower::service_fn(move |_: Uri| {
@@ -108,213 +263,23 @@ pub(super) async fn connect(
         std::future::ready(stream.ok_or_else(|| io::Error::from(io::ErrorKind::NotConnected)))
     });
     let uri = |scheme: &str| format!("{scheme}://{peer}");
-    let origin = uri("https").parse().map_err(|_invalid| ConnectError::Name { host: host.clone() })?;
-    let channel = Endpoint::from_shared(uri("http"))
+    let name = |_invalid| ConnectError::Name { host: control_plane.host.clone() };
+    let origin = uri("https").parse().map_err(name)?;
+    Endpoint::from_shared(uri("http"))
         .map_err(http2)?
         .origin(origin)
         .connect_timeout(CONNECT)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+        .http2_max_header_list_size(MAX_HEADERS)
+        .http2_max_local_error_reset_streams(MAX_RESETS)
         .http2_keep_alive_interval(PING_EVERY)
         .keep_alive_timeout(PING_ANSWER)
         .keep_alive_while_idle(true)
         .connect_with_connector(connector)
         .await
-        .map_err(http2)?;
-    Ok(Link { channel, authorization, _watched: watched, zstd: false, memos: false })
-}
-
-async fn open(
-    dial: &dyn Dial,
-    config: Arc<ClientConfig>,
-    control_plane: &ControlPlane,
-    peer: &str,
-) -> Result<BufReader<TlsStream<Box<dyn Connection>>>, ConnectError> {
-    let ControlPlane { host, port, identity, .. } = control_plane;
-    let network = |source| ConnectError::Network { peer: peer.to_owned(), source };
-    let tls = |source| ConnectError::Tls { peer: peer.to_owned(), advice: advice(&source), source };
-    let bare = host.trim_start_matches('[').trim_end_matches(']').to_owned();
-    let name = ServerName::try_from(bare.clone()).map_err(|_invalid| ConnectError::Name { host: host.clone() })?;
-    let tcp = dial.dial(&bare, *port).await.map_err(network)?;
-    let mut stream = BufReader::new(TlsConnector::from(config).connect(name, tcp).await.map_err(tls)?);
-    // With TLS 1.3 the client is done before the server has looked at its certificate: a refusal comes as an alert in
-    // place of the server's first bytes, which HTTP/2 lets it send unasked.
-    if matches!(identity, Identity::Certificate { .. }) {
-        match tokio::time::timeout(VERDICT, stream.fill_buf()).await {
-            Ok(Ok([])) => return Err(tls(io::ErrorKind::UnexpectedEof.into())),
-            Ok(Err(error)) => return Err(tls(error)),
-            Ok(Ok(_)) | Err(_) => {}
-        }
-    }
-    Ok(stream)
-}
-
-/// What to do about a TLS failure that a stream met later than the handshake: a server that wants a certificate tells an
-/// agent without one only then.
-pub(super) fn late_advice(status: &tonic::Status) -> Option<&'static str> {
-    let mut cause = status.source();
-    while let Some(error) = cause {
-        let found = error.downcast_ref::<io::Error>();
-        if let Some(error) = found
-            && tls_error(error).is_some()
-        {
-            return Some(advice(error));
-        }
-        cause = error.source();
-    }
-    None
-}
-
-fn tls_error(error: &io::Error) -> Option<&rustls::Error> {
-    error.get_ref().and_then(|error| error.downcast_ref())
-}
-
-/// What to do about a TLS failure.
-fn advice(error: &io::Error) -> &'static str {
-    use rustls::Error::{AlertReceived, InvalidCertificate, PeerIncompatible};
-    match tls_error(error) {
-        Some(InvalidCertificate(CertificateError::UnknownIssuer | CertificateError::BadSignature)) => {
-            "its certificate is not from the CA in control_plane.ca (the system's roots when absent); give the CA that \
-             signed it"
-        }
-        Some(InvalidCertificate(
-            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
-        )) => "its certificate is for another host name than the one in control_plane.endpoint",
-        Some(InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. })) => {
-            "its certificate has expired; renew it at the control plane"
-        }
-        Some(InvalidCertificate(CertificateError::NotValidYet | CertificateError::NotValidYetContext { .. })) => {
-            "its certificate is not valid yet; are both clocks right?"
-        }
-        Some(InvalidCertificate(_)) => "its certificate is not accepted",
-        Some(AlertReceived(AlertDescription::CertificateExpired)) => {
-            "it refused this agent's certificate (control_plane.tls) as expired; make a new one with `control-plane agent add`"
-        }
-        Some(AlertReceived(AlertDescription::UnknownCA)) => {
-            "it refused this agent's certificate (control_plane.tls): it is not from a CA that the control plane trusts"
-        }
-        Some(AlertReceived(AlertDescription::CertificateRequired)) => {
-            "it wants a client certificate; give control_plane.tls.certificate and key"
-        }
-        Some(AlertReceived(
-            AlertDescription::BadCertificate
-            | AlertDescription::CertificateUnknown
-            | AlertDescription::CertificateRevoked
-            | AlertDescription::AccessDenied
-            | AlertDescription::DecryptError,
-        )) => "it refused this agent's certificate (control_plane.tls)",
-        Some(PeerIncompatible(_) | AlertReceived(AlertDescription::ProtocolVersion)) => "it does not speak TLS 1.3",
-        _ if error.kind() == io::ErrorKind::UnexpectedEof => {
-            "it closed the connection; is it the control plane's gRPC port, and does it accept this agent's certificate?"
-        }
-        _ => "the handshake failed; is it the control plane's gRPC port?",
-    }
-}
-
-async fn client_config(
-    ca: Option<&Pem>,
-    identity: &Identity,
-    redactor: &Redactor,
-) -> Result<(ClientConfig, Option<Watched>), ConnectError> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13])
-        .map_err(|source| ConnectError::Ca { source })?
-        .with_root_certificates(roots(ca).await?);
-    let (mut config, watched) = match identity {
-        Identity::Certificate { certificate, key } => {
-            let chain = certificates(certificate, "control_plane.tls.certificate").await?;
-            let what = "control_plane.tls.key";
-            let text = read(key, what).await?;
-            let watched = str::from_utf8(&text).ok().and_then(|text| redactor.watch_text(text));
-            let key = PrivateKeyDer::from_pem_slice(&text).map_err(|source| ConnectError::Pem {
-                what,
-                expected: "PRIVATE KEY",
-                source,
-            })?;
-            let config = builder.with_client_auth_cert(chain, key);
-            (config.map_err(|source| ConnectError::Identity { source })?, watched)
-        }
-        Identity::TokenFile(_) | Identity::Token(_) => (builder.with_no_client_auth(), None),
-    };
-    config.alpn_protocols = vec![b"h2".to_vec()];
-    // A resumed session would keep the identity of the first one after the certificate was rotated.
-    config.resumption = Resumption::disabled();
-    Ok((config, watched))
-}
-
-async fn roots(ca: Option<&Pem>) -> Result<RootCertStore, ConnectError> {
-    let mut roots = RootCertStore::empty();
-    match ca {
-        Some(ca) => {
-            for certificate in certificates(ca, "control_plane.ca").await? {
-                roots.add(certificate).map_err(|source| ConnectError::Ca { source })?;
-            }
-        }
-        None => {
-            let native = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs).await;
-            roots.add_parsable_certificates(native.map(|native| native.certs).unwrap_or_default());
-            if roots.is_empty() {
-                return Err(ConnectError::NoRoots);
-            }
-        }
-    }
-    Ok(roots)
-}
-
-async fn certificates(pem: &Pem, what: &'static str) -> Result<Vec<CertificateDer<'static>>, ConnectError> {
-    let refused = |source| ConnectError::Pem { what, expected: "CERTIFICATE", source };
-    let text = read(pem, what).await?;
-    let found: Vec<_> = CertificateDer::pem_slice_iter(&text).collect::<Result<_, _>>().map_err(refused)?;
-    if found.is_empty() { Err(refused(rustls::pki_types::pem::Error::NoItemsFound)) } else { Ok(found) }
-}
-
-async fn read(pem: &Pem, what: &'static str) -> Result<Vec<u8>, ConnectError> {
-    match pem {
-        Pem::Inline(text) => Ok(text.to_vec()),
-        Pem::File(path) => {
-            tokio::fs::read(path).await.map_err(|source| ConnectError::File { what, path: path.clone(), source })
-        }
-    }
-}
-
-async fn authorization(
-    identity: &Identity,
-    redactor: &Redactor,
-) -> Result<Option<(MetadataValue<Ascii>, Option<Watched>)>, ConnectError> {
-    let token = match identity {
-        Identity::Certificate { .. } => return Ok(None),
-        Identity::Token(token) => SecretValue::new(token.expose().trim().to_owned()),
-        Identity::TokenFile(path) => {
-            let what = "control_plane.token_file";
-            let read = tokio::fs::read_to_string(path).await.map(SecretValue::new);
-            let read = read.map_err(|source| ConnectError::File { what, path: path.clone(), source })?;
-            SecretValue::new(read.expose().trim().to_owned())
-        }
-    };
-    let watched = redactor.watch_text(token.expose());
-    let header = MetadataValue::try_from(format!("Bearer {}", token.expose()));
-    let mut header = header.ok().filter(|_| !token.expose().is_empty()).ok_or(ConnectError::Token)?;
-    header.set_sensitive(true);
-    Ok(Some((header, watched)))
+        .map_err(http2)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Identity, Pem, Redactor, authorization, client_config};
-
-    #[tokio::test]
-    async fn the_key_and_the_token_of_a_connection_are_watched() {
-        let pair = rcgen::generate_simple_self_signed(["agent".to_owned()]).unwrap();
-        let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
-        let pem = |text: &str| Pem::Inline(text.as_bytes().into());
-        let redactor = Redactor::default();
-        let identity = Identity::Certificate { certificate: pem(&certificate), key: pem(&key) };
-        let (_config, watched) = client_config(Some(&pem(&certificate)), &identity, &redactor).await.unwrap();
-        assert!(watched.is_some() && redactor.scan(key.lines().nth(1).unwrap().as_bytes()));
-        assert!(!redactor.scan(certificate.as_bytes()));
-        let folder = tempfile::tempdir().unwrap();
-        let file = folder.path().join("token");
-        std::fs::write(&file, "the-bearer-token-of-it\n").unwrap();
-        let (_header, watched) = authorization(&Identity::TokenFile(file), &redactor).await.unwrap().unwrap();
-        assert!(watched.is_some() && redactor.scan(b"Bearer the-bearer-token-of-it"));
-    }
-}
+mod tests;

@@ -3,19 +3,20 @@
 //! It holds no lease, asks for none, and disturbs no agent: its instance id is its own.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_proto::v1;
 use hybrid_runner_proto::v1::runner_service_client::RunnerServiceClient;
 use hybrid_runner_proto::v1::session_response::Message;
-use hybrid_runner_secrets::Redactor;
+use hybrid_runner_secrets::Resolver;
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tonic::Streaming;
 
 use super::driver::{MAX_MESSAGE, refused};
 use super::machine::{ANSWER, SessionError};
-use super::{Definition, connect, wire};
+use super::{Connector, Definition, wire};
 use crate::config::ControlPlane;
 use crate::dial::Tcp;
 
@@ -27,11 +28,11 @@ const ALL_SENT: Duration = Duration::from_secs(60);
 /// # Errors
 /// [`SessionError`]: there is no such session, or it ended before all was sent.
 pub(crate) async fn definitions(
-    control_plane: &ControlPlane,
+    control_plane: ControlPlane,
     sources: &[String],
-    redactor: &Redactor,
+    secrets: Resolver,
 ) -> Result<Vec<Definition>, SessionError> {
-    let link = connect::connect(&Tcp, control_plane, redactor).await?;
+    let link = Connector::new(control_plane, Arc::new(Tcp), secrets).connect().await?;
     // The stream stays open on this side for as long as this runs.
     let hello = wire::hello_to_look(uuid::Uuid::new_v4().into_bytes(), sources);
     let said = tokio_stream::once(hello).chain(tokio_stream::pending());

@@ -1,5 +1,6 @@
 //! Performs a session's machine on a real stream.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_proto::v1;
@@ -9,6 +10,7 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 
+use super::logs::Shipping;
 use super::machine::{ANSWER, Effect, Input, Machine, Received, Say, SessionError};
 use super::{Link, Session, Verdict, connect, refusal_of, wire};
 
@@ -16,6 +18,8 @@ use super::{Link, Session, Verdict, connect, refusal_of, wire};
 pub(super) const MAX_MESSAGE: usize = 256 * 1024;
 /// Messages that wait for the network. Few: a heartbeat must not stand behind a queue.
 const OUTGOING: usize = 16;
+/// Lines of logs leave when more than this is free: they are not what a queue is for.
+const ROOM: usize = OUTGOING / 2;
 /// How often the machine looks at the time: often enough that a lease counted on a clock that moved on in suspend is
 /// seen to be over within a second.
 const LONGEST_TICK: Duration = Duration::from_secs(1);
@@ -29,6 +33,8 @@ pub(super) struct End {
     pub(super) welcomed: bool,
     /// How long the control plane wants to be left alone.
     pub(super) pause: Duration,
+    /// Where the next one goes on at once.
+    pub(super) renewed: Option<Link>,
 }
 
 impl From<SessionError> for End {
@@ -37,7 +43,7 @@ impl From<SessionError> for End {
             SessionError::Refused(refusal) => refusal.pause.unwrap_or_default(),
             _ => Duration::ZERO,
         };
-        Self { error, welcomed: false, pause }
+        Self { error, welcomed: false, pause, renewed: None }
     }
 }
 
@@ -46,8 +52,18 @@ pub(super) async fn drive(session: &mut Session, link: Link) -> End {
     let held = session.held.borrow().clone();
     let (machine, effects) = Machine::start(session.clock.now(), held);
     let (outgoing, messages) = mpsc::channel(OUTGOING);
-    let mut driver =
-        Driver { session, link, machine, outgoing, tick: LONGEST_TICK, takes_preflight: false, knows_drain: false };
+    let shipping = Shipping::new(session.logs.clone());
+    let mut driver = Driver {
+        session,
+        link,
+        machine,
+        shipping,
+        outgoing,
+        tick: LONGEST_TICK,
+        takes_preflight: false,
+        knows_drain: false,
+        renewed: None,
+    };
     let error = match driver.run(effects, messages).await {
         Ok(never) => match never {},
         Err(error) => error,
@@ -55,19 +71,22 @@ pub(super) async fn drive(session: &mut Session, link: Link) -> End {
     let welcomed = driver.machine.terms().is_some();
     let pause = driver.machine.pause(driver.session.clock.now());
     let end = End::from(error);
-    End { welcomed, pause: pause.max(end.pause), ..end }
+    End { welcomed, pause: pause.max(end.pause), renewed: driver.renewed, ..end }
 }
 
 struct Driver<'a> {
     session: &'a mut Session,
     link: Link,
     machine: Machine,
+    shipping: Shipping,
     outgoing: mpsc::Sender<v1::SessionRequest>,
     tick: Duration,
     /// Whether the control plane takes unreadable references with the answer to a definition.
     takes_preflight: bool,
     /// Whether the control plane knows what `Draining` is.
     knows_drain: bool,
+    /// The connection that takes the place of this one.
+    renewed: Option<Link>,
 }
 
 impl Driver<'_> {
@@ -80,11 +99,21 @@ impl Driver<'_> {
         self.perform(effects).await?;
         let mut stream = self.open(messages).await?;
         let mut ticker = every(self.tick);
+        let (connector, link) = (Arc::clone(&self.session.connector), self.link.clone());
+        let mut renewal = std::pin::pin!(connector.renewed(&link));
         loop {
             let input = tokio::select! {
                 message = stream.message() => self.heard(message)?,
                 command = self.session.commands.recv() => Input::Command(command.ok_or(SessionError::AgentGone)?),
                 _ = ticker.tick() => Input::Tick(self.session.held.borrow().clone()),
+                link = &mut renewal => {
+                    self.renewed = Some(link);
+                    return Err(SessionError::Renewed);
+                }
+                () = self.shipping.due(), if self.shipping.is_wanted && self.outgoing.capacity() > ROOM => {
+                    self.ship().await?;
+                    continue;
+                }
             };
             let effects = self.machine.step(self.session.clock.now(), input)?;
             self.perform(effects).await?;
@@ -117,6 +146,10 @@ impl Driver<'_> {
                 self.link.memos |= wire::lists(&message, wire::MEMOS);
                 self.takes_preflight |= wire::lists(&message, wire::SECRET_PREFLIGHT);
                 self.knows_drain |= wire::lists(&message, wire::DRAIN);
+                self.shipping.is_wanted |= wire::lists(&message, wire::LOGS);
+                if let Some(id) = wire::answered(&message) {
+                    self.shipping.answered(id);
+                }
                 Ok(Input::Received(wire::received(message)))
             }
             Ok(None) => Err(SessionError::Closed),
@@ -144,7 +177,24 @@ impl Driver<'_> {
         Ok(())
     }
 
+    /// Sends lines of logs, as many messages as there are runs.
+    async fn ship(&mut self) -> Result<(), SessionError> {
+        for chunk in self.shipping.take() {
+            self.send(wire::log_lines(chunk)).await?;
+        }
+        Ok(())
+    }
+
     async fn say(&mut self, say: Say) -> Result<(), SessionError> {
+        match &say {
+            Say::Heartbeat { id, .. } => self.shipping.beat(*id),
+            Say::Release(release) => {
+                while let Some(chunk) = self.shipping.take_of(&release.token.run_id) {
+                    self.send(wire::log_lines(chunk)).await?;
+                }
+            }
+            _ => {}
+        }
         let message = match say {
             Say::Hello { held } => Some(wire::hello(self.session.instance_id, &self.session.sources, held)),
             Say::Answer { pipeline, version, verdict: Verdict::Accepted { .. } } if !self.takes_preflight => {
@@ -154,7 +204,13 @@ impl Driver<'_> {
             Say::Draining { .. } if !self.knows_drain => None,
             other => wire::said(other, &self.session.redactor),
         };
-        let Some(message) = message else { return Ok(()) };
+        match message {
+            Some(message) => self.send(message).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn send(&self, message: v1::SessionRequest) -> Result<(), SessionError> {
         match timeout(ANSWER, self.outgoing.send(message)).await {
             Ok(Ok(())) => Ok(()),
             // The stream is gone; its status comes with the next message.

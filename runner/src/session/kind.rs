@@ -4,7 +4,7 @@ use super::connect::ConnectError;
 use super::machine::SessionError;
 
 impl SessionError {
-    /// `configuration`, `network`, `tls`, `refused`, `silent`, `closed`, `protocol` or `stopped`.
+    /// `configuration`, `network`, `proxy`, `tls`, `refused`, `silent`, `closed`, `renewed`, `protocol` or `stopped`.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Connect(error) => error.kind(),
@@ -15,6 +15,7 @@ impl SessionError {
             Self::Refused(refusal) if refusal.reason.is_none() => "network",
             Self::Refused(_) => "refused",
             Self::Closed => "closed",
+            Self::Renewed => "renewed",
             Self::AgentGone => "stopped",
         }
     }
@@ -24,6 +25,7 @@ impl ConnectError {
     fn kind(&self) -> &'static str {
         match self {
             Self::Network { .. } | Self::Timeout { .. } | Self::Http2 { .. } => "network",
+            Self::Proxy { .. } => "proxy",
             Self::Tls { .. } => "tls",
             Self::File { .. }
             | Self::Pem { .. }

@@ -32,7 +32,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::connect::ConnectError;
+use super::connect::{Advice, ConnectError};
 use super::limits::{Bucket, CROSSING, Definitions, TESTS, check_terms};
 use super::{
     Command, Definition, Event, Grant, Held, LONGEST_PAUSE, Reason, Refusal, Release, Report, RunId, Terms,
@@ -122,11 +122,13 @@ pub(crate) enum SessionError {
     #[error("the connection does not take messages: none for 10 s")]
     Stuck,
     #[error("TLS with the control plane: {advice} ({refusal})")]
-    Tls { advice: &'static str, refusal: Refusal },
+    Tls { advice: Advice, refusal: Refusal },
     #[error("{0}")]
     Refused(Refusal),
     #[error("the control plane closed the session")]
     Closed,
+    #[error("the session goes on on a new connection")]
+    Renewed,
     #[error("the agent is gone")]
     AgentGone,
     #[error("the control plane does not know diagnostic sessions; check single files with `-c WORKFLOW`")]

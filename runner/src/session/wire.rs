@@ -9,6 +9,7 @@ use v1::session_request::Message as Request;
 use v1::session_response::Message as Response;
 
 use super::limits;
+use super::logs::Chunk;
 use super::machine::{PROTOCOL, Received, Say};
 use super::{
     Definition, Grant, Held, LeaseId, Outcome, Reason, Release, Report, RunId, Terms, TestOutcome, TestRequest,
@@ -17,7 +18,8 @@ use super::{
 use crate::event::RunProgress;
 
 /// What this agent can do beyond the base. Every other capability of the contract comes with its own change.
-const CAPABILITIES: [&str; 7] = [ZSTD, MEMOS, "test_connection", SECRET_PREFLIGHT, "resume", DRAIN, "traceparent"];
+const CAPABILITIES: [&str; 8] =
+    [ZSTD, MEMOS, "test_connection", SECRET_PREFLIGHT, "resume", DRAIN, LOGS, "traceparent"];
 /// Push is compressed when both sides list it.
 pub(super) const ZSTD: &str = "zstd";
 /// Records and the baseline carry memos when both sides list it.
@@ -26,6 +28,8 @@ pub(super) const MEMOS: &str = "memos";
 pub(super) const SECRET_PREFLIGHT: &str = "secret_preflight";
 /// An agent that leaves says so when the other side lists it.
 pub(super) const DRAIN: &str = "drain";
+/// The lines of runs' logs are sent, when both sides list it.
+pub(super) const LOGS: &str = "logs";
 /// A session that only looks. The agent lists it for such a session only.
 pub(super) const DIAGNOSTIC: &str = "diagnostic";
 
@@ -219,6 +223,20 @@ pub(super) fn said(say: Say, redactor: &Redactor) -> Option<v1::SessionRequest> 
         }),
     };
     Some(request(message))
+}
+
+/// Lines of a run's log. They went through the redactor when they were made.
+pub(super) fn log_lines(chunk: Chunk) -> v1::SessionRequest {
+    let Chunk { token, first_line, lines } = chunk;
+    request(Request::LogLines(v1::LogLines { token: Some(token.into()), first_line, lines }))
+}
+
+/// The heartbeat that this answers.
+pub(super) fn answered(response: &v1::SessionResponse) -> Option<u64> {
+    match &response.message {
+        Some(Response::HeartbeatAck(ack)) => Some(ack.id),
+        _ => None,
+    }
 }
 
 fn status(pipeline: String, version: u64, verdict: Verdict, redactor: &Redactor) -> v1::DefinitionStatus {

@@ -133,6 +133,9 @@ fn broken(status: &tonic::Status) -> Broken {
     let refusal = refusal_of(status);
     match refusal.reason {
         _ if refusal.is_retryable => Broken::Stream(refusal),
+        // The control plane stops, or what this connection was made with does not count any more: the session's next
+        // connection may be better, and if there is none the lease ends.
+        Some(Reason::DRAINING | Reason::IDENTITY_UNKNOWN) => Broken::Stream(refusal),
         Some(reason @ (Reason::FENCED | Reason::LEASE_EXPIRED | Reason::LEASE_REVOKED | Reason::CANCELLED)) => {
             Broken::Run(UploadError::Fenced(reason))
         }
@@ -156,7 +159,12 @@ pub(super) async fn open(target: &Target, attempts: &mut Attempts) -> Result<(St
             Err(Broken::Run(error)) => return Err(error),
             // The next session is waited for; that is pause enough.
             Err(Broken::Unlinked) => {}
-            Err(broken) => attempts.failed(&broken).await?,
+            Err(broken) => {
+                if matches!(&broken, Broken::Stream(Refusal { reason: None, .. })) {
+                    connection.suspect();
+                }
+                attempts.failed(&broken).await?;
+            }
         }
     }
 }

@@ -143,7 +143,8 @@ impl Server {
 
     /// How an agent reaches it.
     pub(crate) fn address(&self, identity: Identity) -> ControlPlane {
-        ControlPlane { host: "localhost".to_owned(), port: self.port, ca: Some(pem(&self.authority.pem())), identity }
+        let ca = Some(pem(&self.authority.pem()));
+        ControlPlane { host: "localhost".to_owned(), port: self.port, ca, identity, proxy: None }
     }
 
     pub(crate) async fn session(&mut self) -> SessionSide {

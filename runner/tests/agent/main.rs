@@ -12,13 +12,14 @@
 mod control_plane;
 mod drain;
 mod hostile;
+mod logs;
 mod reread;
 mod resume;
 mod run;
 mod session;
 mod source;
 
-use std::sync::Arc;
+use std::sync::{Arc, Once};
 use std::time::Duration;
 
 use hybrid_runner::{Agent, AgentConfig, AgentError, AgentEvent, Connectors, ControlPlane, Identity, RunEnd};
@@ -27,6 +28,9 @@ use hybrid_runner_secrets::SecretValue;
 use tokio::sync::broadcast;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tracing::subscriber::set_global_default;
+use tracing_subscriber::layer::SubscriberExt as _;
+use tracing_subscriber::registry;
 
 use control_plane::{Server, SessionSide, within};
 use source::Fake;
@@ -50,10 +54,16 @@ pub(crate) fn config(control_plane: ControlPlane) -> AgentConfig {
         secrets: Arc::default(),
         salesforce: hybrid_runner_salesforce::LocalConfig::default(),
         policy: None,
+        run_log_bytes: AgentConfig::RUN_LOG_BYTES,
     }
 }
 
 pub(crate) fn launch(agent: Agent) -> Running {
+    // Once for all tests, before any of them logs: tracing remembers at each place whether somebody listens there.
+    static COLLECTING: Once = Once::new();
+    COLLECTING.call_once(|| {
+        set_global_default(registry().with(hybrid_runner::run_log_layer())).expect("no other subscriber");
+    });
     let (events, stop) = (agent.events(), CancellationToken::new());
     let mut task = JoinSet::new();
     task.spawn(agent.run(stop.clone()));

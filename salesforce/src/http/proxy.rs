@@ -1,9 +1,9 @@
-//! A proxy of the agent's own configuration.
+//! A proxy of the agent's own configuration, for Salesforce and for the control plane.
 
 use hybrid_runner_secrets::SecretRef;
 use url::Url;
 
-/// A proxy that requests to Salesforce go through, by `CONNECT`.
+/// A proxy that connections go through, by `CONNECT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Proxy {
     url: Url,
@@ -36,13 +36,15 @@ impl Proxy {
     }
 
     /// Its host, an IPv6 address in brackets.
-    pub(crate) fn host(&self) -> &str {
+    #[must_use]
+    pub fn host(&self) -> &str {
         // `new` has refused a URL without one.
         self.url.host_str().unwrap_or_default()
     }
 
     /// Its port.
-    pub(crate) fn port(&self) -> u16 {
+    #[must_use]
+    pub fn port(&self) -> u16 {
         self.url.port_or_known_default().unwrap_or_default()
     }
 
@@ -52,7 +54,9 @@ impl Proxy {
         self.credentials.as_ref().map(|(_, password)| password)
     }
 
-    pub(crate) fn username(&self) -> Option<&str> {
+    /// The name of its user.
+    #[must_use]
+    pub fn username(&self) -> Option<&str> {
         self.credentials.as_ref().map(|(username, _)| username.as_str())
     }
 }

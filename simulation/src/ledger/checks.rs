@@ -2,7 +2,7 @@
 
 use control_plane::store::{Eof, Record};
 
-use super::{Grant, Staged, names};
+use super::{Grant, Staged};
 use crate::org::{KIND, Org, Truth};
 
 /// Takes a batch over into what is durable, and says what of it cannot be.
@@ -88,8 +88,10 @@ pub(super) fn commit(
 
 /// How two sets differ, in a line.
 pub(super) fn difference(what: &str, pipeline: &str, found: &Truth, wanted: &Truth) -> String {
-    let missing: Vec<_> = names(wanted).difference(&names(found)).copied().collect();
-    let more: Vec<_> = names(found).difference(&names(wanted)).copied().collect();
+    let without = |these: &Truth, those: &Truth| -> Vec<String> {
+        these.keys().filter(|fqn| !those.contains_key(*fqn)).cloned().collect()
+    };
+    let (missing, more) = (without(wanted, found), without(found, wanted));
     let other: Vec<_> = wanted
         .iter()
         .filter(|(fqn, hash)| found.get(*fqn).is_some_and(|found| found != *hash))

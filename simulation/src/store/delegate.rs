@@ -1,10 +1,13 @@
 //! What of the store's trait the ledger does not hear of, and where it does.
 
 use async_trait::async_trait;
+use control_plane::progress::RunProgress;
+use control_plane::server::Progress;
 use control_plane::store::{
     Applied, AskError, BaselineEntry, Batch, ConnectionTest, ConnectionTests, Definition, Ending, EnqueueError,
-    EntityBody, EntityRow, Eof, Event, Failure, Fault, Figures, Granted, Hold, Lease, Listed, NewDefinition, Opened,
-    PendingDeletions, Run, RunId, RunState, Store, StoreError, TestAnswer, TestId, Token, Verdict, WriteError, Writer,
+    EntityBody, EntityRow, Eof, Event, Failure, Fault, Figures, Granted, Hold, Lease, LineId, Listed, LogLine,
+    NewDefinition, Opened, PendingDeletions, Run, RunId, RunState, RunWatch, Store, StoreError, TestAnswer, TestId,
+    Token, Verdict, WriteError, Writer,
 };
 use jiff::Timestamp;
 
@@ -143,7 +146,10 @@ impl Store for Watched {
     }
 
     async fn open(&self, writer: &Writer) -> Result<Opened, WriteError> {
-        let opened = self.store.open(writer).await;
+        let opened = match self.mutation {
+            None => self.store.open(writer).await,
+            Some(mutation) => mutation.open(&self.store, writer).await,
+        };
         self.opened(&writer.token, opened)
     }
 
@@ -223,5 +229,29 @@ impl ConnectionTests for Watched {
 
     async fn answer_test(&self, id: TestId, agent: Option<&str>, answer: TestAnswer) -> Result<bool, StoreError> {
         self.store.answer_test(id, agent, answer).await
+    }
+}
+
+#[async_trait]
+impl RunWatch for Watched {
+    async fn add_log(&self, writer: &Writer, first: u64, lines: Vec<String>) -> Result<(), StoreError> {
+        self.store.add_log(writer, first, lines).await
+    }
+
+    async fn log(&self, run_id: RunId, after: Option<LineId>, limit: u32) -> Result<Vec<LogLine>, StoreError> {
+        self.store.log(run_id, after, limit).await
+    }
+
+    async fn put_progress(
+        &self,
+        agent: &str,
+        progress: &[(Token, Progress)],
+        now: Timestamp,
+    ) -> Result<(), StoreError> {
+        self.store.put_progress(agent, progress, now).await
+    }
+
+    async fn progress(&self, run_id: RunId) -> Result<Option<RunProgress>, StoreError> {
+        self.store.progress(run_id).await
     }
 }

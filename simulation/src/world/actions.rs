@@ -25,6 +25,9 @@ impl World {
                 self.down_after_crash = down;
                 self.disk.crash_in_next_transaction();
             }
+            Action::KillPlaneAtCommit { down } => {
+                self.dies_at_commit = Some((self.ledger.lock().unwrap().commits, down));
+            }
             Action::StartPlane => self.start_plane(),
             Action::Backup => self.backup = Some(self.disk.backup()),
             Action::Restore { down } => self.restore(down),
@@ -59,6 +62,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         self.ledger.lock().unwrap().trace.write("healed", "", 0);
         self.org.heal();
+        self.dies_at_commit = None;
         for agent in 0..self.agents.len() {
             self.mend(agent);
             self.slow(agent, self.latency, Duration::ZERO);
@@ -118,7 +122,7 @@ impl World {
         }
     }
 
-    fn kill_plane(&mut self, is_gone: bool, down: Duration) {
+    pub(super) fn kill_plane(&mut self, is_gone: bool, down: Duration) {
         if !self.plane.is_up() {
             return;
         }

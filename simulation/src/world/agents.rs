@@ -91,6 +91,7 @@ impl AgentHost {
                 control_plane: fixtures::control_plane(number),
                 slots,
                 drain_timeout: DRAIN,
+                run_log_bytes: AgentConfig::RUN_LOG_BYTES,
                 secrets: Arc::new(Stores::default()),
                 salesforce: LocalConfig::default(),
                 policy: None,

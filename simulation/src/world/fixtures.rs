@@ -87,7 +87,7 @@ pub(super) fn control_plane(number: usize) -> hybrid_runner::ControlPlane {
         0 => Identity::Certificate { certificate: pem(certificate), key: pem(key) },
         _ => Identity::Token(Arc::new(SecretValue::new(token(number)))),
     };
-    hybrid_runner::ControlPlane { host: PLANE.to_owned(), port: PORT, ca: Some(pem(ca)), identity }
+    hybrid_runner::ControlPlane { host: PLANE.to_owned(), port: PORT, ca: Some(pem(ca)), identity, proxy: None }
 }
 
 /// The file of a pipeline.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use jiff::Timestamp;
 
+use super::watch::Watched;
 use crate::digest::{self, Hash};
 use crate::store::rules;
 use crate::store::{
@@ -49,6 +50,7 @@ pub(super) struct RunRow {
     pub(super) records: BTreeMap<u64, Arc<Record>>,
     pub(super) events: Vec<Event>,
     pub(super) failures: Vec<Failure>,
+    pub(super) watched: Watched,
 }
 
 #[derive(Debug, Clone)]
@@ -195,6 +197,7 @@ impl State {
             records: BTreeMap::new(),
             events: Vec::new(),
             failures: Vec::new(),
+            watched: Watched::default(),
         };
         self.runs.insert(run_id, Arc::new(row));
         run_id

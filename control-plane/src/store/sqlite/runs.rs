@@ -100,6 +100,8 @@ async fn drop_surplus(db: &mut SqliteConnection, pipeline: &str) -> Result<(), S
             "DELETE FROM event WHERE run_id = ?",
             "DELETE FROM failure WHERE run_id = ?",
             "DELETE FROM pending_deletion WHERE run_id = ?",
+            "DELETE FROM log_line WHERE run_id = ?",
+            "DELETE FROM run_watch WHERE run_id = ?",
         ] {
             sqlx::query(statement).bind(run_id.to_string()).execute(&mut *db).await.map_err(failed(QUEUE))?;
         }

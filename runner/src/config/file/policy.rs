@@ -3,7 +3,6 @@
 use std::fmt::Display;
 use std::str::FromStr;
 
-use hybrid_runner_salesforce::LocalConfig;
 use hybrid_runner_secrets::{Binding, Policy, Prefix, Use};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -14,7 +13,7 @@ use super::super::{ConfigError, schema};
 #[serde(deny_unknown_fields, default)]
 pub(super) struct PolicyFile {
     /// Which secret may go where; nothing else is permitted. When absent, every reference may be read for Salesforce, at
-    /// `*.salesforce.com` and the hosts of `salesforce.hosts`, and for `salesforce.proxy`.
+    /// `*.salesforce.com` and the hosts of `salesforce.hosts`, and for `salesforce.proxy` and `control_plane.proxy`.
     bindings: Option<Vec<BindingFile>>,
     /// Networks, such as 10.20.0.0/16, in which hosts below salesforce.com may lie though they are private.
     networks: Vec<String>,
@@ -47,13 +46,9 @@ enum UseFile {
 const PATH: &str = "policy";
 
 impl PolicyFile {
-    pub(super) fn parse(
-        self,
-        salesforce: &LocalConfig,
-        prefixes: Vec<(String, Prefix)>,
-    ) -> Result<Policy, ConfigError> {
+    pub(super) fn parse(self, default: Vec<Binding>, prefixes: Vec<(String, Prefix)>) -> Result<Policy, ConfigError> {
         let bindings = match self.bindings {
-            None => salesforce.bindings(),
+            None => default,
             Some(none) if none.is_empty() => {
                 let detail = "is empty and would permit nothing; leave it out for the default, or write a binding";
                 return Err(ConfigError::field(schema::join(PATH, "bindings"), detail));

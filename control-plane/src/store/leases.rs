@@ -1,4 +1,4 @@
-//! How a lease ends without a commit, and what follows from it.
+//! How a lease begins, how it ends without a commit, and what follows from that.
 
 use std::time::Duration;
 
@@ -6,6 +6,7 @@ use bytes::Bytes;
 use jiff::{SignedDuration, Timestamp};
 use uuid::Uuid;
 
+use super::types::Token;
 use crate::digest::Hash;
 
 /// The pause that the others are multiples of: the one after the first failure that may pass.
@@ -105,6 +106,32 @@ pub struct Checkpoint {
     pub next_seq: u64,
     /// The digest of those before it.
     pub digest: Hash,
+}
+
+/// What the agent of a grant listed in its `Hello`, as far as a grant or a push depends on it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Listed {
+    /// Capability `memos`.
+    pub memos: bool,
+    /// Capability `resume`.
+    pub resume: bool,
+}
+
+/// A grant as made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Granted {
+    /// What every write carries.
+    pub token: Token,
+    /// The pipeline's name.
+    pub pipeline: String,
+    /// The version to run.
+    pub definition_version: u64,
+    /// From 1.
+    pub attempt: u32,
+    /// Whether nothing may be skipped.
+    pub full: bool,
+    /// Where to go on; nothing when the run starts at the beginning.
+    pub checkpoint: Option<Checkpoint>,
 }
 
 #[cfg(test)]
