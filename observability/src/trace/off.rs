@@ -2,7 +2,8 @@
 
 use std::time::SystemTime;
 
-use tracing::Span;
+use tracing::{Span, Subscriber};
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::Identity;
 
 use super::{Environment, TraceContext, TracesError, is_asked_for};
@@ -27,7 +28,7 @@ impl Traces {
 
     /// What makes spans of a subscriber's.
     #[must_use]
-    pub fn layer<S>(&self) -> Identity {
+    pub fn layer<S: Subscriber>(&self) -> impl Layer<S> + Send + Sync + use<S> {
         Identity::new()
     }
 
