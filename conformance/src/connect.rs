@@ -138,8 +138,10 @@ pub(crate) async fn connect(target: &Target) -> Result<Link, ConnectError> {
         Identity::Certificate { .. } | Identity::None => None,
     };
     let peer = format!("{host}:{port}");
-    let endpoint = Endpoint::from_shared(format!("https://{peer}")).map_err(|_invalid| ConnectError::Endpoint)?;
-    let channel = endpoint.connect_timeout(CONNECT).connect_with_connector(dial).await;
+    // The connector makes TLS; tonic would refuse to be given `https` without its own.
+    let origin = format!("https://{peer}").parse().map_err(|_invalid| ConnectError::Endpoint)?;
+    let endpoint = Endpoint::from_shared(format!("http://{peer}")).map_err(|_invalid| ConnectError::Endpoint)?;
+    let channel = endpoint.origin(origin).connect_timeout(CONNECT).connect_with_connector(dial).await;
     Ok(Link { channel: channel.map_err(|source| ConnectError::Network { peer, source })?, authorization })
 }
 

@@ -30,7 +30,7 @@ fn what_is_not_accepted_is_refused_with_what_to_give() {
         (&["--endpoint", "https://localhost:1"][..], "give --cert and --key, or --token-file"),
         (&["--endpoint", "http://localhost:1", "--token-file", token], "accepted: https://HOST:PORT"),
         (&["--endpoint", "https://localhost:1", "--token-file", "/nowhere"], "--token-file: read /nowhere"),
-        (&["--endpoint", "https://localhost:1", "--token-file", token, "--only", "nobody"], "--list names them"),
+        (&["--endpoint", "https://localhost:1", "--token-file", token, "--only", "no_such_check"], "--list names them"),
         // Nothing listens on port 1.
         (&["--endpoint", "https://localhost:1", "--token-file", token], "connect to localhost:1"),
         (&["--token-file", token], "--endpoint <URL>"),

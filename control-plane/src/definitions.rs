@@ -167,7 +167,7 @@ source:
 
     #[test]
     fn workflows_of_more_bytes_than_agents_take_are_kept_out_and_named() {
-        let long = WORKFLOW.replace("serviceName: crm", &format!("serviceName: {}", "c".repeat(150 * 1024)));
+        let long = WORKFLOW.replace("username: u,", &format!("username: {},", "u".repeat(150 * 1024)));
         let names: Vec<String> = (0..115).map(|number| format!("{number:03}.yaml")).collect();
         let files: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), long.as_str())).collect();
         let parsed = parse_all(&files);

@@ -55,7 +55,9 @@ pub async fn connect(port: u16, authority: &Authority, pair: &Pair) -> Channel {
             Ok::<_, std::io::Error>(TokioIo::new(stream))
         }
     });
-    within("the connection", Endpoint::from_static("https://localhost").connect_with_connector(connect)).await.unwrap()
+    // The connector makes TLS; tonic would refuse to be given `https` without its own.
+    let endpoint = Endpoint::from_static("http://localhost").origin("https://localhost".parse().unwrap());
+    within("the connection", endpoint.connect_with_connector(connect)).await.unwrap()
 }
 
 /// The reason in a status, which must be one of the catalogue.

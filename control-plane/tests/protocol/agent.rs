@@ -60,7 +60,9 @@ pub(crate) async fn channel(plane: &Plane, shown: &Shown<'_>) -> Result<Channel,
             Ok::<_, std::io::Error>(TokioIo::new(stream))
         }
     });
-    Endpoint::from_static("https://localhost").connect_with_connector(connect).await
+    // The connector makes TLS; tonic would refuse to be given `https` without its own.
+    let endpoint = Endpoint::from_static("http://localhost").origin("https://localhost".parse().unwrap());
+    endpoint.connect_with_connector(connect).await
 }
 
 pub(crate) async fn client(plane: &Plane, shown: Shown<'_>) -> Client {

@@ -94,10 +94,9 @@ impl Log {
     }
 
     /// The lines that name this place.
-    fn lines_about(&self, place: &Path) -> String {
+    fn lines_about(&self, place: &str) -> String {
         let text = String::from_utf8_lossy(&self.0.lock().unwrap()).into_owned();
-        let place = place.to_string_lossy();
-        text.lines().filter(|line| line.contains(&*place)).collect::<Vec<_>>().join("\n")
+        text.lines().filter(|line| line.contains(place)).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -162,7 +161,7 @@ async fn what_was_acknowledged_before_the_disk_was_full_is_durable_and_work_goes
     assert!(disk.is_full(), "the fault took place");
     assert!(acked > 0, "some of it fitted");
     says_that_it_is_full(&refused);
-    let log = log.lines_about(&path);
+    let log = log.lines_about(&plane.handle.store().place());
     assert!(log.contains("the store is full") && log.contains("make room on its file system"), "{log}");
     // What needs no room goes on: the run is there, and its records are not visible.
     let run_id = token.run_id.parse().unwrap();

@@ -17,7 +17,17 @@ async fn welcome_says_what_is_in_force() {
     assert_eq!(welcome.protocol, 1);
     assert_eq!(
         welcome.capabilities,
-        ["zstd", "memos", "resume", "drain", "test_connection", "secret_preflight", "diagnostic", "logs"]
+        [
+            "zstd",
+            "memos",
+            "resume",
+            "drain",
+            "test_connection",
+            "secret_preflight",
+            "diagnostic",
+            "logs",
+            "traceparent"
+        ]
     );
     assert_eq!(welcome.heartbeat_interval.unwrap().seconds, 15);
     assert_eq!(welcome.lease_ttl.unwrap().seconds, 60);

@@ -18,7 +18,10 @@ async fn the_agent_introduces_itself_with_what_it_can_do_and_no_more() {
     assert_eq!(session.authorization.as_deref(), Some("Bearer a-token"));
     let hello = session.hello().await;
     assert_eq!((hello.protocol_min, hello.protocol_max), (1, 1));
-    assert_eq!(hello.capabilities, ["zstd", "memos", "test_connection", "secret_preflight", "resume", "drain", "logs"]);
+    assert_eq!(
+        hello.capabilities,
+        ["zstd", "memos", "test_connection", "secret_preflight", "resume", "drain", "logs", "traceparent"]
+    );
     assert_eq!(hello.sources, ["salesforce"]);
     assert_eq!(hello.instance_id.len(), 16);
     assert!(hello.held.is_empty());
