@@ -134,7 +134,10 @@ async fn an_expired_client_certificate_is_refused_and_said_to_be_expired() {
     let pair = world.authority.expired_agent("one");
     let identity = Identity::Certificate { certificate: pem(&pair.certificate), key: pem(&pair.key) };
     let problem = problem_of(world.agent_config_as(identity)).await;
-    assert!(problem.contains("expired; make a new one with `control-plane agent add`"), "{problem}");
+    assert!(
+        problem.contains("as expired, or not valid yet; make a new one with `control-plane agent add`"),
+        "{problem}"
+    );
     assert!(world.plane.sessions().is_empty());
     world.stop().await;
 }

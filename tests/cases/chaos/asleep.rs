@@ -19,7 +19,8 @@ async fn an_agent_that_was_asleep_beyond_its_lease_writes_nothing_when_it_wakes_
     let mut plane = deployment.start_plane("plane.log").await;
     // Another agent, under a name of its own.
     let add = ["agent", "add", "other", "--out", "identities"];
-    let values = deployment.control_plane(&add).await.stdout;
+    deployment.control_plane(&add).await;
+    let values = read(deployment.dir.path(), "identities/other.yaml");
     let text = read(deployment.dir.path(), "hybrid-runner.yaml");
     let rest = text.split_once("\nsecrets:").unwrap().1;
     let (endpoint, ca) = (deployment.agent_setting("endpoint"), deployment.agent_setting("ca"));
