@@ -1,12 +1,7 @@
 //! One trace a run, through both programs. A process of its own: the subscriber that sends spans is the one of all its threads
 //! (the store's close spans, too), and spans of other subscribers must not meet it.
 
-#![expect(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::indexing_slicing,
-    reason = "a test that cannot go on fails"
-)]
+#![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod collector;
 

@@ -134,8 +134,11 @@ impl AgentHost {
         self.watched.clear();
     }
 
-    /// Tells it to stop.
+    /// Tells it to stop, unless it was started in this very moment: there is nobody to hear it yet.
     pub(super) fn stop(&mut self, now: Duration) {
+        if self.process.events.lock().unwrap().is_none() {
+            return;
+        }
         self.process.stop.lock().unwrap().cancel();
         self.leaves_by = Some(now + LEAVES);
     }
