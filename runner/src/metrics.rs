@@ -1,6 +1,6 @@
 //! What the agent counts, and the page of metrics that is made of it.
 //!
-//! Counts are kept where things happen ([`RunProgress`](crate::event::RunProgress), [`Pulse`], the stores of secrets, and here what
+//! Counts are kept where things happen ([`RunProgress`], [`Pulse`], the stores of secrets, and here what
 //! [`AgentEvent`]s say); a page is made of them for each scrape. Labels are words of this product, so that their number is bounded:
 //! no name of an object, a pipeline, a host or a reference is in a page. docs/operations.md has a row for each metric.
 

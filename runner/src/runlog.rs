@@ -1,7 +1,7 @@
 //! The log of a run, as its operator reads it at the control plane.
 //!
 //! Every event inside of a run's span becomes a line: a JSON object, without the values of secrets. The span carries the
-//! run's [`RunLog`] ([`RunLog::attach`]), the [`layer`] looks for it there; neither knows any run by itself.
+//! run's [`RunLog`] ([`RunLog::attach`]), the [`layer()`] looks for it there; neither knows any run by itself.
 //!
 //! **Limits.** INFO and above, of a verbose run what this product says from DEBUG on. A hundred lines a second, after a
 //! burst; the rest is counted. A line has at most 16 KiB, a log at most `log.run_bytes`: the first half leaves as it comes,
@@ -50,7 +50,7 @@ impl RunLog {
         Self(Arc::new(Shared { clock, redactor, grew, buffer }))
     }
 
-    /// From now on what is logged inside of the span is in this log, if a subscriber has the [`layer`].
+    /// From now on what is logged inside of the span is in this log, if a subscriber has the [`layer()`].
     pub(crate) fn attach(&self, span: &Span) {
         span.with_subscriber(|(id, subscriber)| {
             if let Some(span) = subscriber.downcast_ref::<Registry>().and_then(|registry| registry.span(id)) {

@@ -7,8 +7,8 @@
 //!                                                               └ Scripted source ◀── Org (what is true)
 //! ```
 //!
-//! Everything but the network, the clocks, the disk and the source is the product's own code. The [`ledger`] keeps its
-//! obligations outside of it: it knows from the [`org`] what each run must yield, hears of each transaction at the
+//! Everything but the network, the clocks, the disk and the source is the product's own code. The `ledger` keeps its
+//! obligations outside of it: it knows from the `org` what each run must yield, hears of each transaction at the
 //! store's border, and says what cannot be. After the faults everything heals; then all open runs must end and one fresh
 //! run of each pipeline must commit. A [`mutation`] breaks the store on purpose, to prove that the ledger can fail.
 //!
