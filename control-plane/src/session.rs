@@ -269,9 +269,6 @@ impl Driver {
         moved.retain(|(token, _)| renewed.contains(&token.run_id));
         if !moved.is_empty() {
             self.shared.store.put_progress(&self.agent, &moved, self.shared.clock.now()).await?;
-            for (token, progress) in moved {
-                self.shared.set_progress(token.run_id, progress);
-            }
             self.shared.changed();
         }
         let renewed_run_ids = renewed.iter().map(ToString::to_string).collect();

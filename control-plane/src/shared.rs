@@ -19,7 +19,7 @@ use crate::store::{ConnectionTest, Definition, Pace, Run, RunId, Store, StoreErr
 /// A failing store is logged so often.
 const LOG_AGAIN: Duration = Duration::from_secs(10);
 
-/// How far a run is, as its agent said in its last heartbeat. Not kept.
+/// How far a run is, as its agent said in its last heartbeat.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Progress {
     /// `login`, `list`, `extract` or `flush`; empty when the agent did not say.
@@ -78,7 +78,6 @@ pub(crate) struct Shared {
 
 #[derive(Debug, Default)]
 struct Live {
-    progress: BTreeMap<RunId, Progress>,
     sessions: BTreeMap<u64, SessionInfo>,
     /// Tests that were sent, by the session that shall answer.
     tests: BTreeMap<TestId, u64>,
@@ -138,19 +137,6 @@ impl Shared {
             error!(error = %failure, cause, store = self.store.place(), "the store failed: {}", failure.remedy());
         }
         failure.into()
-    }
-
-    pub(crate) fn set_progress(&self, run_id: RunId, progress: Progress) {
-        self.with_live(|live| live.progress.insert(run_id, progress));
-    }
-
-    pub(crate) fn progress(&self, run_id: RunId) -> Option<Progress> {
-        self.with_live(|live| live.progress.get(&run_id).cloned())
-    }
-
-    /// Forgets the progress of runs that are not open any more.
-    pub(crate) fn keep_progress(&self, open: &[Run]) {
-        self.with_live(|live| live.progress.retain(|run_id, _| open.iter().any(|run| run.run_id == *run_id)));
     }
 
     pub(crate) fn sessions(&self) -> Vec<SessionInfo> {

@@ -63,7 +63,6 @@ impl Dispatch {
 
     async fn publish_runs(&mut self) -> Result<(), StoreError> {
         let runs = Arc::new(self.shared.store.open_runs().await?);
-        self.shared.keep_progress(&runs);
         let changed = self.shared.open_runs.send_if_modified(|known| {
             let changed = !same(known, &runs);
             *known = Arc::clone(&runs);

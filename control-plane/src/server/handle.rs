@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::shared::{Progress, SessionInfo, Shared};
+use crate::shared::{SessionInfo, Shared};
 use crate::store::{EnqueueError, Run, RunId, Store, StoreError};
 
 /// A cheap handle to a control plane, running or not.
@@ -66,12 +66,6 @@ impl Handle {
     /// Yes.
     pub async fn run_ended(&self, run_id: RunId) -> Result<Run, StoreError> {
         self.run_when(run_id, |run| run.state.is_final()).await
-    }
-
-    /// How far a run is.
-    #[must_use]
-    pub fn progress(&self, run_id: RunId) -> Option<Progress> {
-        self.shared.progress(run_id)
     }
 
     /// The agents that are connected, in the order they came.

@@ -411,8 +411,8 @@ async fn events_and_progress_reach_the_operator() {
     assert!(matches!(session.hear().await, session_response::Message::HeartbeatAck(_)));
     let events = plane.handle.store().events(run_id).await.unwrap();
     assert_eq!((events[0].severity.as_str(), events[0].code.as_str()), ("warning", "login_slow"));
-    let progress = plane.handle.progress(run_id).unwrap();
-    assert_eq!((progress.stage, progress.objects_done), ("extract", 3));
+    let progress = plane.handle.store().progress(run_id).await.unwrap().unwrap();
+    assert_eq!((progress.stage.as_str(), progress.objects_done), ("extract", 3));
 }
 
 #[tokio::test]
