@@ -34,6 +34,22 @@ impl Authority {
         Self { issuer: Issuer::new(params, key), pem }
     }
 
+    /// Its key, PEM.
+    #[must_use]
+    pub fn key(&self) -> String {
+        self.issuer.key().serialize_pem()
+    }
+
+    /// The certificate of a server with these names.
+    #[must_use]
+    pub fn server_called(&self, names: &[&str]) -> Pair {
+        let (first, rest) = names.split_first().expect("a server has a name");
+        let name = |name: &str| SanType::DnsName(Ia5String::try_from(name).unwrap());
+        self.issue(first, name(first), ExtendedKeyUsagePurpose::ServerAuth, |params| {
+            params.subject_alt_names.extend(rest.iter().map(|rest| name(rest)));
+        })
+    }
+
     /// The certificate of a server called `localhost`.
     #[must_use]
     pub fn server(&self) -> Pair {

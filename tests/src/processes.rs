@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::{PATIENCE, root, within};
+use crate::{PATIENCE, root};
 
 /// How often a program's output is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -82,9 +82,14 @@ pub fn command(program: &Path) -> Command {
 }
 
 /// Runs a command to its end.
-pub async fn output(mut command: Command) -> Output {
-    let name = format!("{command:?}");
-    let output = within(&name, command.output()).await.unwrap();
+pub async fn output(command: Command) -> Output {
+    output_within(PATIENCE, command).await
+}
+
+/// As [`output`], for a command that takes its time.
+pub async fn output_within(patience: Duration, mut command: Command) -> Output {
+    let output = tokio::time::timeout(patience, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("not done after {patience:?}: {command:?}")).unwrap();
     Output {
         status: output.status,
         stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
@@ -122,6 +127,11 @@ impl Running {
 
     /// Looks at what it printed, again and again while it runs, until the look-out finds what it wants.
     pub async fn until<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
+        self.until_within(PATIENCE, what, wanted).await
+    }
+
+    /// As [`Running::until`], for what takes its time.
+    pub async fn until_within<T>(&mut self, patience: Duration, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
         // A file tells nobody that it grew.
         let mut ticks = tokio::time::interval(LOOK);
         let look = async {
@@ -135,7 +145,7 @@ impl Running {
                 assert!(ended.is_none(), "ended ({ended:?}) before: {what}\n{}", self.log());
             }
         };
-        let found = tokio::time::timeout(PATIENCE, look).await.ok();
+        let found = tokio::time::timeout(patience, look).await.ok();
         found.unwrap_or_else(|| panic!("waited too long for: {what}\n{}", self.log()))
     }
 
