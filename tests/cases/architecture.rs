@@ -221,7 +221,7 @@ fn every_reason_of_the_wire_has_a_row_in_the_operators_manual_and_no_other_has()
 fn every_promise_of_the_guarantees_names_a_test_that_exists() {
     let mut files = Vec::new();
     for package in metadata().workspace_packages() {
-        for folder in ["src", "tests", "cases", "traces"] {
+        for folder in ["src", "tests", "cases", "traces", "k8s"] {
             let folder = package.manifest_path.parent().expect("a folder").join(folder);
             if folder.exists() {
                 rust_files(folder.as_std_path(), &mut files);

@@ -12,9 +12,9 @@ use serde_json::{Value, json};
 use crate::cluster::{AGENTS, BESIDE, Cluster, PATIENCE};
 
 /// Objects of the org.
-const OBJECTS: usize = 400;
-/// Milliseconds before the org answers: a run lasts long enough for somebody to kill its agent, roll out another one.
-const LATENCY: &str = "400";
+const OBJECTS: usize = 1000;
+/// Milliseconds that the org works on each describe: a run lasts long enough to kill its agent, and to roll out another one.
+const DESCRIBE_MS: &str = "400";
 
 /// The pipelines, all of the one org, and where each has its credentials. A pipeline runs with one disturbance.
 pub(crate) const PIPELINES: [(&str, &str); 4] = [
@@ -72,8 +72,8 @@ impl<'a> Beside<'a> {
             "defaultStore": "mounted",
             "salesforce": {"hosts": [{"host": "org.test", "port": 8443, "caBundle": ca}]},
             "hostAliases": aliases,
-            // A replica that leaves hands its run back before the run has ended by itself.
-            "drain": {"timeout": "2s"},
+            // A replica that leaves hands its run back before the run has ended by itself; one that is killed has no time to.
+            "drain": {"timeout": "5s"},
         })
     }
 
@@ -212,7 +212,7 @@ name: {name}
 async fn objects(cluster: &Cluster) -> Vec<Value> {
     let objects = OBJECTS.to_string();
     let org = [
-        &["serve", "--listen", "0.0.0.0:8443", "--latency-ms", LATENCY, "--objects", &objects][..],
+        &["serve", "--listen", "0.0.0.0:8443", "--describe-ms", DESCRIBE_MS, "--objects", &objects][..],
         &["--certificate", "/etc/beside/server.pem", "--key", "/etc/beside/server.key"],
     ];
     let mut openbao = pod(

@@ -100,7 +100,12 @@ impl Cluster {
         load.args(arguments).arg(&archive);
         let loaded = output_within(PATIENCE, load).await;
         assert_eq!(loaded.code(), 0, "{loaded:?}");
+        // The node has it; here it would lie about.
         std::fs::remove_file(archive).unwrap();
+        let mut remove = command(Path::new("buildah"));
+        remove.args(["--storage-driver", "vfs", "rmi", image]);
+        let removed = output_within(PATIENCE, remove).await;
+        assert_eq!(removed.code(), 0, "{removed:?}");
     }
 
     /// The namespaces, under the restricted standard.

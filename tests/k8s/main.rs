@@ -28,6 +28,9 @@ use cluster::{AGENTS, Cluster};
 /// The records of a run that are durable before it is disturbed: some, and not nearly all of its entities.
 const SOME: u64 = 60;
 
+/// What the control plane says of an agent that was lost.
+const ENDED: &str = "the lease of a run was ended";
+
 /// Says what was seen, and when.
 struct Steps {
     began: Instant,
@@ -115,6 +118,9 @@ async fn kill(cluster: &Cluster, beside: &mut Beside<'_>, steps: &mut Steps) {
     cluster.kubectl(AGENTS, &["delete", "pod", &pod, "--grace-period=0", "--force"]).await;
     assert_eq!(committed(&beside.log.log(), &run_id), None, "it was killed in the middle");
     steps.saw(&format!("the pod that had the run was killed when {durable} records were durable"));
+    let lost = |log: &str| log.lines().any(|line| line.contains(ENDED) && line.contains(&run_id)).then_some(());
+    beside.until("the lease is over", lost).await;
+    steps.saw("its lease is over: it handed nothing back");
     let opened = went_on(beside, &run_id, durable).await;
     steps.saw(&format!("the run is committed; another agent went on with it at record {opened}"));
     cluster.kubectl(AGENTS, &["rollout", "status", "deployment/crm-hybrid-runner"]).await;
@@ -177,7 +183,7 @@ async fn uninstall(cluster: &Cluster, steps: &mut Steps) {
 /// A run of that pipeline of which some is durable, and how many records.
 async fn started(beside: &mut Beside<'_>, pipeline: &str) -> (String, u64) {
     let run_id = beside.trigger(pipeline, &[]).await;
-    let some = |log: &str| number(log, &run_id, "batch durable").filter(|next| *next > SOME);
+    let some = |log: &str| durable(log, &run_id).filter(|next| *next > SOME);
     let durable = beside.until("some of the run is durable", some).await;
     (run_id, durable)
 }
@@ -187,14 +193,23 @@ async fn started(beside: &mut Beside<'_>, pipeline: &str) -> (String, u64) {
 async fn went_on(beside: &mut Beside<'_>, run_id: &str, durable: u64) -> u64 {
     beside.until("the commit", |log| committed(log, run_id)).await;
     beside.assert_whole(run_id).await;
-    let opened = number(&beside.log.log(), run_id, "push opened").expect("the run was opened");
+    let opened = opened(&beside.log.log(), run_id).and_then(|(line, _)| next_seq(line)).expect("the run was opened");
     assert!(opened >= durable, "{durable} records were durable, and it went on at {opened}");
     opened
 }
 
-/// The number behind `next_seq=` in the last line of that run with this text.
-fn number(log: &str, run_id: &str, text: &str) -> Option<u64> {
-    let line = log.lines().rfind(|line| line.contains(text) && line.contains(run_id))?;
+/// The last line in which that run was opened, and what was logged from there on.
+fn opened<'a>(log: &'a str, run_id: &str) -> Option<(&'a str, &'a str)> {
+    let line = log.lines().rfind(|line| line.contains("push opened") && line.contains(run_id))?;
+    Some((line, log.split_once(line)?.1))
+}
+
+/// How many records of that run are durable. It is the only one that goes on, and the lines of batches name none.
+fn durable(log: &str, run_id: &str) -> Option<u64> {
+    next_seq(opened(log, run_id)?.1.lines().rfind(|line| line.contains("batch durable"))?)
+}
+
+fn next_seq(line: &str) -> Option<u64> {
     line.split_once("next_seq=")?.1.split_whitespace().next()?.parse().ok()
 }
 
@@ -223,7 +238,7 @@ async fn look_for_trouble(cluster: &Cluster, beside: &Beside<'_>) {
     for pod in pods["items"].as_array().unwrap() {
         assert_eq!(pod["status"]["containerStatuses"][0]["restartCount"], 0, "{}", pod["metadata"]["name"]);
     }
-    let expected = ["the lease of a run was ended", "a push ends"].map(str::to_owned);
+    let expected = [ENDED, "a push ends"].map(str::to_owned);
     let found = unexpected(&beside.log.log(), &expected);
     assert!(found.is_empty(), "unexpected in the control plane's log:\n{}", found.join("\n"));
 }
