@@ -218,7 +218,7 @@ async fn objects(cluster: &Cluster) -> Vec<Value> {
     let mut openbao = pod(
         "openbao",
         &["server", "-dev", "-dev-root-token-id=root", "-dev-no-store-token", "-config=/etc/beside/listener.hcl"],
-        8300,
+        &json!({"tcpSocket": {"port": 8300}}),
     );
     openbao["spec"]["serviceAccountName"] = json!("openbao");
     openbao["spec"]["automountServiceAccountToken"] = json!(true);
@@ -235,12 +235,18 @@ async fn objects(cluster: &Cluster) -> Vec<Value> {
             "subjects": [{"kind": "ServiceAccount", "name": "openbao", "namespace": BESIDE}],
         }),
         openbao,
-        pod("sandbox", &org.concat(), 8443),
-        pod("control-plane", &["serve", "--config", "/etc/beside/control-plane.yaml"], 7443),
+        pod("sandbox", &org.concat(), &json!({"tcpSocket": {"port": 8443}})),
+        pod(
+            "control-plane",
+            &["serve", "--config", "/etc/beside/control-plane.yaml"],
+            &json!({"httpGet": {"path": "/health/ready", "port": 8081}}),
+        ),
     ]
 }
 
-fn pod(name: &str, arguments: &[&str], port: u16) -> Value {
+fn pod(name: &str, arguments: &[&str], ready: &Value) -> Value {
+    let mut probe = ready.clone();
+    probe["periodSeconds"] = json!(1);
     let pipelines =
         PIPELINES.map(|(name, _)| json!({"key": format!("{name}.yaml"), "path": format!("pipelines/{name}.yaml")}));
     json!({
@@ -262,7 +268,7 @@ fn pod(name: &str, arguments: &[&str], port: u16) -> Value {
                     {"name": "BAO_ADDR", "value": "http://127.0.0.1:8200"},
                     {"name": "BAO_TOKEN", "value": "root"},
                 ],
-                "readinessProbe": {"tcpSocket": {"port": port}, "periodSeconds": 1},
+                "readinessProbe": probe,
                 "volumeMounts": [
                     {"name": "beside", "mountPath": "/etc/beside", "readOnly": true},
                     {"name": "data", "mountPath": "/data"},

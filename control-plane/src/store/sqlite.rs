@@ -91,6 +91,9 @@ impl SqliteStore {
             .journal_mode(SqliteJournalMode::Wal)
             .synchronous(SqliteSynchronous::Full)
             .busy_timeout(BUSY_TIMEOUT)
+            // What a statement needs to be taken back would go to a file in /tmp otherwise: the image has none, and a root
+            // file system that is read-only would not take it (SQLITE_IOERR_GETTEMPPATH).
+            .pragma("temp_store", "MEMORY")
             .pragma("wal_autocheckpoint", CHECKPOINT_PAGES);
         // A write that finds the disk full ends its transaction by itself, and the driver counts it as open for ever:
         // such a connection is left for another one.
@@ -338,5 +341,22 @@ impl Store for SqliteStore {
 
     async fn decide_deletions(&self, run_id: RunId, apply: bool) -> Result<Option<u64>, StoreError> {
         transaction!(self, "decide deletions", |db| commit::decide_deletions(db, run_id, apply))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn no_connection_asks_for_a_folder_of_temporary_files() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let store = SqliteStore::open(&folder.path().join("control-plane.db")).await.unwrap();
+        for pool in [&store.writer, &store.reader] {
+            // 2 is MEMORY.
+            let kind: i64 = sqlx::query_scalar("PRAGMA temp_store").fetch_one(pool).await.unwrap();
+            assert_eq!(kind, 2);
+        }
+        store.close().await;
     }
 }
