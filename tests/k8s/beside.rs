@@ -218,7 +218,7 @@ async fn objects(cluster: &Cluster) -> Vec<Value> {
     let mut openbao = pod(
         "openbao",
         &["server", "-dev", "-dev-root-token-id=root", "-dev-no-store-token", "-config=/etc/beside/listener.hcl"],
-        &json!({"tcpSocket": {"port": 8300}}),
+        &json!({"httpGet": {"scheme": "HTTPS", "path": "/v1/sys/health", "port": 8300}}),
     );
     openbao["spec"]["serviceAccountName"] = json!("openbao");
     openbao["spec"]["automountServiceAccountToken"] = json!(true);
