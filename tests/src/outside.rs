@@ -36,6 +36,12 @@ pub fn faketime(case: &str) -> Option<PathBuf> {
     needs(case, root().join("target/peers/faketime/libfaketimeMT.so.1"), "run tools/peers (it needs Debian's apt-get)")
 }
 
+/// A collector of traces that others wrote; `None`: not run.
+#[must_use]
+pub fn rotel(case: &str) -> Option<PathBuf> {
+    needs(case, root().join("target/peers/rotel/run"), "run tools/peers (it needs python3 3.10 to 3.13)")
+}
+
 /// Helm, of the version that `tools/helm` builds; `None`: not run.
 #[must_use]
 pub fn helm(case: &str) -> Option<PathBuf> {

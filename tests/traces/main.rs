@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test that cannot go on fails")]
 
 mod collector;
+mod rotel;
 
 use hybrid_runner_observability::Traces;
 use hybrid_runner_tests::install_crypto;
