@@ -8,6 +8,7 @@
 )]
 
 mod architecture;
+mod backup;
 mod bad_input;
 mod chaos;
 mod chart;

@@ -23,7 +23,7 @@ pub fn buf(case: &str) -> Option<PathBuf> {
     needs(case, root().join("target/peers/node_modules/.bin/buf"), "run tools/peers (it needs npm)")
 }
 
-/// A Python that has simple-salesforce; `None`: not run.
+/// A Python that has simple-salesforce, and SQLite; `None`: not run.
 #[must_use]
 pub fn simple_salesforce(case: &str) -> Option<PathBuf> {
     let how = "run tools/peers (it needs python3 3.9 or newer with venv and pip)";
