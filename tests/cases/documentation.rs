@@ -101,6 +101,21 @@ fn every_alert_of_the_chart_has_a_heading_in_the_operators_manual_and_leads_ther
     assert_eq!(explained, names);
 }
 
+#[test]
+fn every_metric_that_an_alert_or_the_dashboard_asks_for_has_a_row_in_the_operators_manual() {
+    let (manual, mut asked) = (text("docs/operations.md"), BTreeSet::new());
+    for file in ["templates/prometheusrule.yaml", "dashboards/hybrid-runner.json"] {
+        let file = text(&format!("charts/hybrid-runner/{file}"));
+        let rest = file.match_indices("hybrid_runner_").map(|(at, _)| &file[at..]);
+        asked
+            .extend(rest.map(|rest| rest.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect::<String>()));
+    }
+    assert!(asked.len() > 10, "{asked:?}");
+    for metric in asked {
+        assert!(manual.contains(&format!("\n| {metric} |")), "{metric}");
+    }
+}
+
 /// A row of the table of destinations, as far as the chart has to do with it.
 struct Destination<'a> {
     name: &'a str,
