@@ -8,10 +8,12 @@
 )]
 
 mod architecture;
+mod backup;
 mod bad_input;
 mod chaos;
 mod chart;
 mod conformance;
+mod documentation;
 mod entities;
 mod extract;
 mod faults;
