@@ -12,6 +12,7 @@ mod bad_input;
 mod chaos;
 mod chart;
 mod conformance;
+mod doctor;
 mod entities;
 mod extract;
 mod faults;
