@@ -62,7 +62,10 @@ impl SecretStore for FileStore {
         let directory = self.directory.clone();
         let look = move || {
             let found = real(&directory)?;
-            fs::read_dir(&found).map_err(reason)?;
+            fs::read_dir(&found).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => reason(error),
+                _ => of_directory(&directory, &error),
+            })?;
             Ok(format!("directory {} can be read", directory.display()))
         };
         tokio::task::spawn_blocking(look).await.map_err(|error| ReadError::Unreachable(error.into()))?
@@ -94,10 +97,12 @@ fn read_below(directory: &Path, file: &Path) -> Result<Read, ReadError> {
 
 /// The directory itself, every link followed.
 fn real(directory: &Path) -> Result<PathBuf, ReadError> {
-    directory.canonicalize().map_err(|error| {
-        let shown = directory.display();
-        ReadError::Unreachable(io::Error::new(error.kind(), format!("directory {shown}: {error}")).into())
-    })
+    directory.canonicalize().map_err(|error| of_directory(directory, &error))
+}
+
+fn of_directory(directory: &Path, error: &io::Error) -> ReadError {
+    let shown = directory.display();
+    ReadError::Unreachable(io::Error::new(error.kind(), format!("directory {shown}: {error}")).into())
 }
 
 /// Without the one newline at its end that editors and `echo` add.
