@@ -21,8 +21,9 @@ async fn a_clock_that_is_ten_minutes_off_fails_that_check_and_no_other() {
     let mut one = Installation::new(&world);
     let preload = format!("LD_PRELOAD={}", faketime.display());
     for (offset, side) in [("+10m", "ahead of"), ("-10m", "behind")] {
-        let variables = [&preload, &format!("FAKETIME={offset}"), "FAKETIME_DONT_FAKE_MONOTONIC=1"];
-        one.prefix = ["/usr/bin/env"].into_iter().chain(variables.map(|it| &**it)).map(str::to_owned).collect();
+        let offset = format!("FAKETIME={offset}");
+        let before = ["/usr/bin/env", &preload, &offset, "FAKETIME_DONT_FAKE_MONOTONIC=1"];
+        one.prefix = before.map(str::to_owned).to_vec();
         one.fails_with("clock", side).await;
     }
     world.stop().await;
