@@ -94,13 +94,25 @@ impl Check {
         format!("docs/operations.md#doctor-{}", self.name())
     }
 
-    /// Whether it needs the control plane, or the way there.
-    fn is_of_the_way(self) -> bool {
-        !matches!(self, Self::Memory | Self::Descriptors | Self::Stores)
+    /// What must not have failed before it.
+    fn needs(self) -> &'static [Self] {
+        match self {
+            Self::Configuration | Self::Memory | Self::Descriptors | Self::Dns | Self::Stores => &[],
+            Self::Tcp => &[Self::Dns],
+            Self::Proxy => &[Self::Tcp],
+            Self::Tls => &[Self::Configuration, Self::Proxy],
+            Self::Http2 => &[Self::Tls],
+            Self::Clock | Self::Identity => &[Self::Http2],
+            Self::Protocol => &[Self::Identity],
+            Self::Definitions => &[Self::Protocol],
+            Self::References => &[Self::Definitions, Self::Stores],
+            Self::Salesforce => &[Self::References],
+        }
     }
 
-    fn needs_stores(self) -> bool {
-        matches!(self, Self::Stores | Self::References | Self::Salesforce)
+    /// Whether it needs the other one, or something that does.
+    fn comes_after(self, other: Self) -> bool {
+        self.needs().iter().any(|needed| *needed == other || needed.comes_after(other))
     }
 }
 
@@ -183,16 +195,16 @@ impl Examination {
 /// Dropping the future ends all of it.
 pub(crate) async fn examine(config: &AgentConfig, only: &[Check]) -> Examination {
     let ends = Instant::now() + LIMIT;
-    let wants = |of: fn(Check) -> bool| only.is_empty() || only.iter().copied().any(of);
+    let wanted = Wanted(only.to_vec());
     let connectors = Connectors::new(config.salesforce.clone());
     let walk = async {
-        match wants(Check::is_of_the_way) {
-            true => way::walk(config, &connectors.kinds(), ends - FOR_SECRETS).await,
-            false => Walked::default(),
+        match wanted.end_of_the_way() {
+            Some(last) => way::walk(config, &connectors.kinds(), last, ends - FOR_SECRETS).await,
+            None => Walked::default(),
         }
     };
     let looks = async {
-        match wants(Check::needs_stores) {
+        match wanted.needs(Check::Stores) {
             true => config.secrets.look().await,
             false => Vec::new(),
         }
@@ -204,35 +216,97 @@ pub(crate) async fn examine(config: &AgentConfig, only: &[Check]) -> Examination
     if let Some(definitions) = definitions {
         let (pipelines, planned) = secrets::plan(config, &connectors, definitions);
         findings.extend(planned);
-        if wants(Check::needs_stores) {
+        if wanted.needs(Check::References) {
             let (pipelines, read) = secrets::read(pipelines, &mut stores, ends).await;
             findings.extend(read);
-            if only.contains(&Check::Salesforce) {
+            if wanted.needs(Check::Salesforce) {
                 findings.extend(salesforce::log_in(pipelines, ends).await);
             }
         }
     }
     findings.extend(stores.into_findings());
-    Examination { findings: selected(findings, only), welcome }
+    Examination { findings: wanted.of(findings), welcome }
 }
 
-/// What was asked for and what failed, in the order of the checks; a check that nothing is known of is skipped.
-fn selected(mut findings: Vec<Finding>, only: &[Check]) -> Vec<Finding> {
-    let is_asked = |check: Check| only.is_empty() || only.contains(&check);
-    let culprit = findings.iter().filter(|finding| finding.status == Status::Fail).max_by_key(|finding| finding.check);
-    let why = culprit
-        .map_or_else(|| "there is nothing to look at".to_owned(), |failed| format!("{} failed", failed.check.name()));
-    let absent = Check::value_variants().iter().filter(|check| findings.iter().all(|finding| finding.check != **check));
-    let absent: Vec<_> = absent
-        .map(|check| match check {
-            Check::Salesforce if !only.contains(check) => {
-                Finding::skipped(*check, "no login is spent; `--only salesforce` logs in")
-            }
-            _ => Finding::skipped(*check, &why),
-        })
-        .collect();
-    findings.extend(absent);
-    findings.retain(|finding| is_asked(finding.check) || finding.status == Status::Fail);
-    findings.sort_by_key(|finding| finding.check);
-    findings
+/// The checks that are asked for; none: all that spend no login.
+struct Wanted(Vec<Check>);
+
+impl Wanted {
+    fn asks_for(&self, check: Check) -> bool {
+        if self.0.is_empty() { check != Check::Salesforce } else { self.0.contains(&check) }
+    }
+
+    /// Whether it is asked for, or something that needs it.
+    fn needs(&self, check: Check) -> bool {
+        let all = Check::value_variants().iter();
+        all.filter(|other| self.asks_for(**other)).any(|other| *other == check || other.comes_after(check))
+    }
+
+    /// The last step on the way to the control plane that is needed.
+    fn end_of_the_way(&self) -> Option<Check> {
+        way::ORDER.into_iter().rfind(|check| self.needs(*check))
+    }
+
+    /// What was asked for, and what failed of that which it needs, in the order of the checks. A check that nothing is
+    /// known of is skipped.
+    fn of(&self, mut findings: Vec<Finding>) -> Vec<Finding> {
+        let is_shown = |finding: &Finding| {
+            self.asks_for(finding.check) || finding.status == Status::Fail && self.needs(finding.check)
+        };
+        findings.retain(is_shown);
+        let known = |check: Check| findings.iter().any(|finding| finding.check == check);
+        let absent = Check::value_variants().iter().copied().filter(|check| self.asks_for(*check) && !known(*check));
+        let mut skipped: Vec<_> = absent.map(|check| Finding::skipped(check, &why_absent(check, &findings))).collect();
+        if self.0.is_empty() {
+            skipped.push(Finding::skipped(Check::Salesforce, "no login is spent; `--only salesforce` logs in"));
+        }
+        findings.extend(skipped);
+        findings.sort_by_key(|finding| finding.check);
+        findings
+    }
+}
+
+fn why_absent(check: Check, findings: &[Finding]) -> String {
+    let failed = |finding: &&Finding| finding.status == Status::Fail && check.comes_after(finding.check);
+    match findings.iter().rfind(failed) {
+        Some(culprit) => format!("{} failed", culprit.check.name()),
+        None => "there is nothing to look at".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_shown_with_what_failed_before_it_and_nothing_else() {
+        let failed = |check| Finding::fail(check, "seen", "advice");
+        let shown = |only: &[Check], findings: Vec<Finding>| -> Vec<(Check, Status)> {
+            let shown = Wanted(only.to_vec()).of(findings);
+            shown.iter().map(|finding| (finding.check, finding.status)).collect()
+        };
+        let found = || vec![failed(Check::Identity), failed(Check::Memory), Finding::ok(Check::Dns, "seen")];
+        assert_eq!(shown(&[Check::Dns], found()), [(Check::Dns, Status::Ok)]);
+        let references = [(Check::Identity, Status::Fail), (Check::References, Status::Skipped)];
+        assert_eq!(shown(&[Check::References], found()), references);
+        let all = shown(&[], found());
+        assert_eq!(all.len(), Check::value_variants().len());
+        assert_eq!(all.iter().filter(|(_, status)| *status == Status::Fail).count(), 2);
+    }
+
+    #[test]
+    fn the_way_is_gone_as_far_as_it_is_needed() {
+        let end = |only: &[Check]| Wanted(only.to_vec()).end_of_the_way();
+        assert_eq!(end(&[Check::Memory, Check::Stores]), None);
+        assert_eq!(end(&[Check::Dns]), Some(Check::Dns));
+        assert_eq!(end(&[Check::Tls, Check::Dns]), Some(Check::Tls));
+        assert_eq!(end(&[Check::References]), Some(Check::Definitions));
+        assert_eq!(end(&[]), Some(Check::Definitions));
+    }
+
+    #[test]
+    fn others_words_are_one_line() {
+        let found = Finding::ok(Check::Tls, "a\nb\u{1b}[31m").of("c\td");
+        assert_eq!((found.seen.as_str(), found.subject.as_deref()), ("a b [31m", Some("c d")));
+    }
 }

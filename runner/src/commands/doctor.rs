@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use comfy_table::Table;
 use jiff::Timestamp;
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::terminal::Terminal;
 use super::{CommandError, interruptible, runtime, start_output};
@@ -38,7 +38,8 @@ pub(super) fn run(
     let examined = doctor::examine(&config, &arguments.only);
     let examination = runtime()?.block_on(interruptible(async { Ok(examined.await) }))?;
     let text = if arguments.json {
-        serde_json::to_string(&report(&examination, &configuration)).map_err(|error| CommandError::failed_by(&error))?
+        serde_json::to_string(&Report::new(&examination, &configuration))
+            .map_err(|error| CommandError::failed_by(&error))?
     } else {
         table(&examination)
     };
@@ -72,20 +73,42 @@ impl<'a> From<&'a Finding> for Row<'a> {
     }
 }
 
-fn report(examination: &Examination, configuration: &Value) -> Value {
-    let welcome = examination.welcome.as_ref();
-    json!({
-        "status": examination.status(),
-        "at": Timestamp::now(),
-        "versions": {
-            "hybrid_runner": env!("CARGO_PKG_VERSION"),
-            "control_plane": welcome.map(|welcome| &welcome.control_plane),
-            "protocol": welcome.map(|welcome| welcome.protocol),
-            "system": format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
-        },
-        "configuration": configuration,
-        "checks": examination.findings.iter().map(Row::from).collect::<Vec<_>>(),
-    })
+/// The report as it is printed: a support case begins with it.
+#[derive(Debug, Serialize)]
+struct Report<'a> {
+    status: Status,
+    at: Timestamp,
+    versions: Versions<'a>,
+    configuration: &'a Value,
+    checks: Vec<Row<'a>>,
+}
+
+#[derive(Debug, Serialize)]
+struct Versions<'a> {
+    hybrid_runner: &'static str,
+    /// As it says itself; absent when it was not heard.
+    control_plane: Option<&'a str>,
+    protocol: Option<u32>,
+    /// Operating system and processor.
+    system: String,
+}
+
+impl<'a> Report<'a> {
+    fn new(examination: &'a Examination, configuration: &'a Value) -> Self {
+        let welcome = examination.welcome.as_ref();
+        Self {
+            status: examination.status(),
+            at: Timestamp::now(),
+            versions: Versions {
+                hybrid_runner: env!("CARGO_PKG_VERSION"),
+                control_plane: welcome.map(|welcome| welcome.control_plane.as_str()),
+                protocol: welcome.map(|welcome| welcome.protocol),
+                system: format!("{}/{}", std::env::consts::OS, std::env::consts::ARCH),
+            },
+            configuration,
+            checks: examination.findings.iter().map(Row::from).collect(),
+        }
+    }
 }
 
 /// A row a finding, with what is to be done about it below.

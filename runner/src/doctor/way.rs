@@ -29,7 +29,7 @@ const TCP: Duration = Duration::from_secs(10);
 const SHOWN: usize = 4;
 
 /// The steps in their order. What is not reached of them is skipped for the one that failed.
-const ORDER: [Check; 10] = [
+pub(super) const ORDER: [Check; 10] = [
     Check::Configuration,
     Check::Dns,
     Check::Tcp,
@@ -52,11 +52,12 @@ pub(super) struct Walked {
     pub(super) proxy_store: Option<String>,
 }
 
-/// Goes the way, step by step, until then at the latest.
-pub(super) async fn walk(config: &AgentConfig, kinds: &[String], ends: Instant) -> Walked {
+/// Goes the way, step by step, to the last one that is wanted, until then at the latest.
+pub(super) async fn walk(config: &AgentConfig, kinds: &[String], last: Check, ends: Instant) -> Walked {
     let secrets = Resolver::new(Arc::clone(&config.secrets), config.policy(), None);
     let connector = Connector::new(config.control_plane.clone(), Arc::new(Tcp), secrets);
-    let mut walker = Walker { config, plane: &config.control_plane, connector, kinds, walked: Walked::default() };
+    let (plane, walked) = (&config.control_plane, Walked::default());
+    let mut walker = Walker { config, plane, connector, kinds, last, walked };
     let in_time = timeout_at(ends, walker.walk()).await.is_ok();
     let mut walked = walker.walked;
     let late = unreached(&walked).next().filter(|_| !in_time && culprit(&walked).is_none());
@@ -71,7 +72,8 @@ pub(super) async fn walk(config: &AgentConfig, kinds: &[String], ends: Instant) 
     );
     // Definitions that came are looked at elsewhere.
     let came = walked.definitions.is_some();
-    let skipped: Vec<_> = unreached(&walked).filter(|check| !(came && *check == Check::Definitions)).collect();
+    let skipped = unreached(&walked).filter(|check| *check <= last && !(came && *check == Check::Definitions));
+    let skipped: Vec<_> = skipped.collect();
     walked.findings.extend(skipped.into_iter().map(|check| Finding::skipped(check, &why)));
     walked
 }
@@ -98,23 +100,31 @@ struct Walker<'a> {
     plane: &'a ControlPlane,
     connector: Connector,
     kinds: &'a [String],
+    last: Check,
     walked: Walked,
 }
 
 impl Walker<'_> {
-    /// `None`: a step failed, and the rest is skipped.
+    /// `None`: a step failed or was the last one, and the rest is skipped.
     async fn walk(&mut self) -> Option<()> {
         let own = self.configuration().await;
+        self.goes_on_to(Check::Dns)?;
         self.dns().await?;
+        self.goes_on_to(Check::Tcp)?;
         self.tcp().await?;
+        self.goes_on_to(Check::Proxy)?;
         self.proxy().await?;
         let own = own?;
+        self.goes_on_to(Check::Tls)?;
         self.tls().await?;
+        self.goes_on_to(Check::Http2)?;
         let link = self.http2().await?;
+        self.goes_on_to(Check::Clock)?;
         let answer = session::look(link, self.kinds).await;
         self.tell(dates::clock(answer.date.as_deref(), Timestamp::now()));
         let look = self.identity(answer.opened, own.as_ref())?;
         self.walked.welcome = Some(look.welcome.clone());
+        self.goes_on_to(Check::Definitions)?;
         match look.definitions().await {
             Ok(definitions) => self.walked.definitions = Some(definitions),
             Err(error) => {
@@ -123,6 +133,10 @@ impl Walker<'_> {
             }
         }
         Some(())
+    }
+
+    fn goes_on_to(&self, step: Check) -> Option<()> {
+        (step <= self.last).then_some(())
     }
 
     fn tell(&mut self, finding: Finding) {
