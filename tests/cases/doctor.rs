@@ -120,7 +120,7 @@ fn row<'a>(report: &'a Value, check: &str) -> &'a Value {
 async fn a_healthy_agent_has_no_failed_check_and_neither_it_nor_salesforce_notices() {
     let _logs = Logs::capture();
     // Perhaps it is built first, while nothing else happens on this thread.
-    program("hybrid-runner");
+    drop(program("hybrid-runner"));
     let world = World::new().await;
     let mut agent = world.start_agent();
     agent.until("a session", |event| matches!(event, AgentEvent::Connected { .. }).then_some(())).await;
