@@ -48,6 +48,7 @@ const RUNNER_EDGES: &[(&str, &[&str])] = &[
     ("lease", &["session"]),
     ("plan", &[]),
     ("preflight", &[]),
+    ("doctor", &["session", "plan", "preflight"]),
     ("upload", &["session"]),
     ("run", &["lease", "plan", "upload"]),
     ("status", &["session"]),

@@ -13,6 +13,7 @@ mod bad_input;
 mod chaos;
 mod chart;
 mod conformance;
+mod doctor;
 mod documentation;
 mod entities;
 mod extract;
