@@ -1,9 +1,9 @@
 //! One agent that streams entities as fast as the control plane makes them durable.
 //!
 //! `cargo bench -p hybrid-runner-tests --bench push_throughput` prints the tables of docs/performance.md, in two minutes.
-//! The agent is the library with a source that has every entity ready, a process of its own (this program again); the
-//! control plane is the released program on SQLite; between them mutual TLS, and for some rows a relay that makes each
-//! byte late. What is timed is from the first entity to the acknowledgement of the last one, and to the commit.
+//! The agent is the library with a source that has every entity ready, the control plane the library on SQLite, each a
+//! process of its own (this program again); between them mutual TLS, and for some rows a relay that makes each byte late.
+//! What is timed is from the first entity to the acknowledgement of the last one, and to the commit.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
@@ -17,14 +17,15 @@
 mod agent;
 #[path = "push_throughput/far.rs"]
 mod far;
+#[path = "push_throughput/plane.rs"]
+mod plane;
 
 use std::path::Path;
 use std::time::Duration;
 
-use hybrid_runner_tests::bench::{Counted, build_programs, spread, until};
+use hybrid_runner_tests::bench::{Counted, cpu_seconds, spread, until};
 use hybrid_runner_tests::certificates::Authority;
-use hybrid_runner_tests::processes::{command, output};
-use hybrid_runner_tests::world::{PIPELINE, pipeline_yaml, write, write_plane_files};
+use hybrid_runner_tests::world::{pipeline_yaml, write, write_plane_files};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -41,11 +42,12 @@ const SAMPLES: usize = 3;
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).filter(|argument| argument != "--bench").collect();
-    if arguments.first().is_some_and(|role| role == agent::ROLE) {
-        return agent::run(&arguments[1..]).await;
+    match arguments.first().map(String::as_str) {
+        Some(agent::ROLE) => return agent::run(&arguments[1..]).await,
+        Some(plane::ROLE) => return plane::run().await,
+        _ => {}
     }
     let samples = arguments.first().map_or(SAMPLES, |samples| samples.parse().unwrap());
-    let programs = build_programs();
     println!(
         "| entity | round trip | durable and acked, entities/s | MB/s | with the commit, entities/s | entities a batch | \
          window, MiB | on the wire | agent, k instructions an entity | control plane | agent, CPU s | control plane |"
@@ -55,7 +57,7 @@ async fn main() {
         for round_trip in ROUND_TRIPS {
             let mut taken = Vec::new();
             for _ in 0..samples {
-                taken.push(measure(&programs, size, count, Duration::from_millis(round_trip)).await);
+                taken.push(measure(size, count, Duration::from_millis(round_trip)).await);
             }
             print(size, count, round_trip, &taken);
         }
@@ -102,7 +104,7 @@ fn print(size: usize, count: usize, round_trip: u64, samples: &[Sample]) {
 }
 
 /// One run over a fresh control plane.
-async fn measure(programs: &Path, size: usize, count: usize, round_trip: Duration) -> Sample {
+async fn measure(size: usize, count: usize, round_trip: Duration) -> Sample {
     let dir = TempDir::new().unwrap();
     let authority = Authority::new();
     write_plane_files(dir.path(), &authority, None, None);
@@ -110,28 +112,22 @@ async fn measure(programs: &Path, size: usize, count: usize, round_trip: Duratio
     let pair = authority.agent("one");
     write(dir.path(), "agent.pem", &pair.certificate);
     write(dir.path(), "agent.key", &pair.key);
-    let program = programs.join("control-plane");
-    let arguments = ["serve", "--config", "control-plane.yaml"];
-    let plane = Counted::start(&program, &arguments, dir.path(), "plane").await;
-    let port = port_in(dir.path(), "local_addr=127.0.0.1:").await;
-    let probes = port_in(dir.path(), "health_addr=Some(127.0.0.1:").await;
+    let me = std::env::current_exe().unwrap();
+    let plane = Counted::start(&me, &[plane::ROLE], dir.path(), "plane").await;
+    let port = port_in(dir.path(), "port=").await;
+    let probes = port_in(dir.path(), "probes=").await;
     let far = if round_trip.is_zero() { None } else { Some(Far::before(port, round_trip / 2).await) };
     let port = far.as_ref().map_or(port, |far| far.port).to_string();
 
-    let me = std::env::current_exe().unwrap();
     let [size, count] = [size, count].map(|number| number.to_string());
     let agent = Counted::start(&me, &[agent::ROLE, &port, &count, &size], dir.path(), "agent").await;
-    let mut trigger = command(&program);
-    trigger.args(["run", PIPELINE, "--config", "control-plane.yaml"]).current_dir(dir.path());
-    let queued = output(trigger).await;
-    assert_eq!(queued.code(), 0, "{queued:?}");
     let agent = agent.ended().await;
 
     let figures = std::fs::read_to_string(dir.path().join("agent")).unwrap();
     let figures: Value = serde_json::from_str(figures.lines().last().unwrap()).unwrap();
     let figure = |key: &str| figures[key].as_f64().unwrap_or_else(|| panic!("no {key} in {figures}"));
     let batches = counter(probes, "batches_total{outcome=\"applied\"}").await;
-    let plane_cpu = hybrid_runner_tests::bench::cpu_seconds(plane.id());
+    let plane_cpu = cpu_seconds(plane.id());
     let instructions = agent.zip(plane.terminate().await);
     Sample {
         acked: figure("acked"),

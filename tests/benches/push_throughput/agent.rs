@@ -14,6 +14,7 @@ use hybrid_runner_connector::{
     Checkpoint, Entity, EntitySink, Extraction, Reason, Report, SecretUse, Source, SourceError, Step, Summary,
 };
 use hybrid_runner_secrets::Resolver;
+use hybrid_runner_tests::bench::cpu_seconds;
 use hybrid_runner_tests::install_crypto;
 use tokio_util::sync::CancellationToken;
 
@@ -72,7 +73,7 @@ pub(crate) async fn run(arguments: &[String]) {
     ended.unwrap();
     let begun = source.begun.lock().unwrap().unwrap();
     let since = |moment: Option<Instant>| (moment.unwrap() - begun).as_secs_f64();
-    let cpu = hybrid_runner_tests::bench::cpu_seconds(std::process::id());
+    let cpu = cpu_seconds(std::process::id());
     let (acked, committed, window) = (since(seen.acked), since(seen.committed), seen.window);
     println!("{}", serde_json::json!({"acked": acked, "committed": committed, "window": window, "cpu": cpu}));
 }
