@@ -6,6 +6,7 @@
 //! What is timed is from the first entity to the acknowledgement of the last one, and to the commit.
 #![expect(
     clippy::unwrap_used,
+    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stdout,
     clippy::print_stderr,
@@ -50,7 +51,7 @@ async fn main() {
     let samples = arguments.first().map_or(SAMPLES, |samples| samples.parse().unwrap());
     println!(
         "| entity | round trip | durable and acked, entities/s | MB/s | with the commit, entities/s | entities a batch | \
-         window, MiB | on the wire | agent, k instructions an entity | control plane | agent, CPU s | control plane |"
+         window, MiB | on the wire, % | agent, k instructions an entity | control plane | agent, CPU s | control plane |"
     );
     println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     for (size, count) in SHAPES {
@@ -95,7 +96,7 @@ fn print(size: usize, count: usize, round_trip: u64, samples: &[Sample]) {
         middle(&|sample| Some(count / sample.committed), 0),
         middle(&|sample| Some(count / sample.batches), 0),
         middle(&|sample| Some(sample.window / 1024.0 / 1024.0), 1),
-        middle(&|sample| sample.wire.map(|wire| wire / bytes * 100.0), 0) + " %",
+        middle(&|sample| sample.wire.map(|wire| wire / bytes * 100.0), 0),
         middle(&|sample| sample.instructions.map(|[agent, _]| agent / count / 1e3), 0),
         middle(&|sample| sample.instructions.map(|[_, plane]| plane / count / 1e3), 0),
         middle(&|sample| Some(sample.cpu[0]), 1),

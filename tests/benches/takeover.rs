@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use control_plane::store::{Run, RunId, RunState, Writer};
 use futures_util::future::join_all;
-use hybrid_runner_tests::bench::{AgentFiles, build_programs, spread, until, until_in};
+use hybrid_runner_tests::bench::{AgentFiles, build_programs, spread, until_in};
 use hybrid_runner_tests::processes::Running;
 use hybrid_runner_tests::within;
 use hybrid_runner_tests::world::{PIPELINE, Setup, World};
@@ -25,11 +25,12 @@ use sandbox::{FaultPlan, OrgConfig};
 /// Deployments that are disturbed side by side; most of their time goes into leases that have to run out.
 const SAMPLES: usize = 3;
 /// Objects of an org, with the fields of a real one, and how long it works on each describe: a run of seconds.
-const OBJECTS: u64 = 1_000;
-const FIELDS: usize = 109;
+const OBJECTS: u64 = 3_000;
+const FIELDS: usize = 60;
 const DESCRIBE: Duration = Duration::from_millis(15);
-/// Described objects at which the agent is lost.
-const IN_THE_MIDDLE: u64 = 600;
+/// Durable records at which the agent is lost, and how often they are counted.
+const IN_THE_MIDDLE: u64 = 1_000;
+const LOOK: Duration = Duration::from_millis(10);
 /// Time to live and heartbeat of the leases.
 const DEFAULT: Terms = Terms { ttl: Duration::from_secs(60), heartbeat: Duration::from_secs(15) };
 const SHORT: Terms = Terms { ttl: Duration::from_secs(10), heartbeat: Duration::from_millis(2_500) };
@@ -66,7 +67,9 @@ struct Sample {
 async fn main() {
     let programs = build_programs();
     let undisturbed = measure(&programs, DEFAULT, Loss::Nothing).await;
-    println!("{OBJECTS} × {FIELDS}, lost when {IN_THE_MIDDLE} are described; {SAMPLES} samples: median (range)\n");
+    println!(
+        "{OBJECTS} × {FIELDS}, lost when {IN_THE_MIDDLE} records are durable; {SAMPLES} samples: median (range)\n"
+    );
     println!(
         "| the agent | lease, heartbeat | granted again, s | reading again, s | committed, s | records durable at the loss | \
          objects described twice | requests more |"
@@ -118,10 +121,10 @@ async fn measure(programs: &Path, terms: Terms, loss: Loss) -> Sample {
     let mut begun = Instant::now();
     let (mut granted, mut described, mut durable) = (begun, begun, 0);
     if loss != Loss::Nothing {
-        until("the middle of the run", || (describes(&world) >= IN_THE_MIDDLE).then_some(())).await;
+        durable = in_the_middle(&world, &first).await;
         begun = Instant::now();
         lose(&mut agents, &first, loss).await;
-        durable = durable_at(&world, &first).await;
+        durable = durable.max(durable_at(&world, &first).await);
         (granted, described) = goes_on(&world, run_id, &first).await;
     }
     let ended = within("the run's end", world.plane.run_ended(run_id)).await.unwrap();
@@ -145,6 +148,21 @@ async fn measure(programs: &Path, terms: Terms, loss: Loss) -> Sample {
 
 fn describes(world: &World) -> u64 {
     world.org.requests().describes
+}
+
+/// Waits until enough is durable; how much.
+async fn in_the_middle(world: &World, run: &Run) -> u64 {
+    let mut looks = tokio::time::interval(LOOK);
+    let wait = async {
+        loop {
+            looks.tick().await;
+            let durable = durable_at(world, run).await;
+            if durable >= IN_THE_MIDDLE {
+                return durable;
+            }
+        }
+    };
+    within("the middle of the run", wait).await
 }
 
 /// How many records of the run are durable.
