@@ -10,6 +10,7 @@ ARG RUST_IMAGE=rust:1.95-slim-bookworm
 
 FROM ${RUST_IMAGE} AS build
 # The final images have no list of packages: the SBOM is made of this stage, Cargo.lock included.
+# What is linked into each program, as CycloneDX: tools/sbom, to be attested beside it (cosign attest --type cyclonedx).
 ARG BUILDKIT_SBOM_SCAN_STAGE=true
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates cmake g++ make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src

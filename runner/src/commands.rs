@@ -3,6 +3,7 @@
 //! Exit codes: 0 complete, 1 failed, 2 refused before anything was sent, 3 written but incomplete.
 
 mod config_schema;
+mod doctor;
 mod extract;
 mod policy;
 mod run;
@@ -45,6 +46,8 @@ enum Command {
     Extract(extract::Arguments),
     /// Look whether a workflow's source can be read, step by step, and what to change when not.
     TestConnection(test_connection::Arguments),
+    /// Look what is wrong between this machine and a run, and what to do about it. Disturbs no agent.
+    Doctor(doctor::Arguments),
     /// About the local policy: which secret may go where.
     #[command(subcommand)]
     Policy(policy::Command),
@@ -94,6 +97,7 @@ fn perform(command: Command, terminal: &Terminal) -> Result<ExitCode, CommandErr
         Command::Run { config } => run::run(&config, &environment, terminal).map(|()| ExitCode::SUCCESS),
         Command::Extract(arguments) => extract::run(&arguments, &environment, terminal),
         Command::TestConnection(arguments) => test_connection::run(&arguments, &environment, terminal),
+        Command::Doctor(arguments) => doctor::run(&arguments, &environment, terminal),
         Command::Secrets(command) => secrets::run(command, &environment, terminal),
         Command::Policy(command) => policy::run(&command, &environment, terminal),
         Command::Config(ConfigCommand::Schema { config, json }) => {

@@ -35,6 +35,7 @@ mod environment;
 mod file;
 mod proxy;
 mod schema;
+mod shown;
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -48,6 +49,7 @@ use hybrid_runner_secrets::{Binding, Policy, SecretValue, Stores};
 
 pub use environment::Environment;
 pub use proxy::{Proxy, ProxyLogin};
+use shown::Document;
 
 /// What an agent is started with.
 #[derive(Debug, Clone)]
@@ -107,6 +109,11 @@ pub struct ControlPlane {
 }
 
 impl ControlPlane {
+    /// `host:port`
+    pub(crate) fn address(&self) -> String {
+        format!("{}:{}", self.host, self.port)
+    }
+
     /// What a configuration without a policy permits here: the proxy's password may go to the proxy.
     pub(crate) fn bindings(&self) -> Option<Binding> {
         self.proxy.as_ref().and_then(Proxy::binding)
@@ -174,6 +181,8 @@ pub(crate) struct Settings {
     pub(crate) log: Log,
     /// Where probes and scrapes are answered; nowhere when absent.
     pub(crate) health: Option<SocketAddr>,
+    /// The file and the variables, as they were written.
+    document: Document,
 }
 
 /// `log`
@@ -213,6 +222,11 @@ impl Settings {
             }
         };
         file::parse(document.unwrap_or_default(), &directory, environment)
+    }
+
+    /// What was configured, for people who help: without what could be a credential, or half of one.
+    pub(crate) fn shown(&self) -> serde_json::Value {
+        self.document.shown()
     }
 
     /// What an agent is started with.

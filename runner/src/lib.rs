@@ -16,7 +16,7 @@
 //! ```
 //!
 //! `clock`, `dial`, `retry`, `event`, `telemetry`, `runlog`, `tripwire` and `config` are the base: they know none of the above. [`Agent`] builds and
-//! supervises; `commands` is the program. Which module may use which is checked by a test.
+//! supervises; `doctor` looks at each of them by itself; `commands` is the program. Which module may use which is checked by a test.
 //!
 //! A program that embeds the agent builds an [`AgentConfig`], subscribes to [`Agent::events`] and awaits [`Agent::run`]; with
 //! [`run_log_layer`] in its subscriber the control plane is sent the logs of runs.
@@ -26,6 +26,7 @@ mod clock;
 pub mod commands;
 mod config;
 mod dial;
+mod doctor;
 mod event;
 mod hardening;
 mod health;

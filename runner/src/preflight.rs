@@ -23,8 +23,16 @@ pub(crate) struct Checked {
 /// # Cancel safety
 /// Dropping the future stops the reads.
 pub(crate) async fn check(source: &dyn Source, secrets: &Resolver) -> Vec<Checked> {
+    check_all(source.secrets(), secrets).await
+}
+
+/// As [`check`], of these secrets.
+///
+/// # Cancel safety
+/// Dropping the future stops the reads.
+pub(crate) async fn check_all(uses: Vec<SecretUse>, secrets: &Resolver) -> Vec<Checked> {
     let mut reads = JoinSet::new();
-    for (index, secret) in source.secrets().into_iter().enumerate() {
+    for (index, secret) in uses.into_iter().enumerate() {
         let secrets = secrets.clone();
         reads.spawn(async move { (index, one(secret, &secrets).await) });
     }
@@ -42,4 +50,23 @@ async fn one(secret: SecretUse, secrets: &Resolver) -> Checked {
         }
     };
     Checked { secret, found }
+}
+
+/// What to do about a secret that cannot be read.
+pub(crate) fn remedy(error: &SecretError) -> &'static str {
+    match error {
+        SecretError::PolicyDenied { .. } => {
+            "if it is meant to be read, add a binding to `policy.bindings` (`hybrid-runner policy explain` says which)"
+        }
+        SecretError::UnknownStore { .. } => "configure that store below `secrets.stores`, or correct the reference",
+        SecretError::NotFound { .. } => "write the secret at this path, or correct the reference",
+        SecretError::KeyMissing { .. } => "correct what stands behind `#`, or add the key to the secret",
+        SecretError::Denied { .. } => "grant the agent that permission",
+        SecretError::Empty { .. } => "write a value",
+        SecretError::TooLarge { .. } => "no credential is that large; look whether the reference is the right one",
+        SecretError::NotText { .. } | SecretError::Unusable { .. } => "write the value as text",
+        SecretError::Sealed { .. } => "unseal it; the next run tries again by itself",
+        SecretError::Throttled { .. } => "try again later, or raise the store's limit",
+        SecretError::Unreachable { .. } => "check its address, name resolution, certificates and network policy",
+    }
 }

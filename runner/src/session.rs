@@ -44,8 +44,8 @@ use crate::metrics::Pulse;
 use crate::retry::Backoff;
 use crate::telemetry::Chain;
 
-pub(crate) use connect::{Connector, Link};
-pub(crate) use diagnose::definitions;
+pub(crate) use connect::{Certificate, ConnectError, Connector, Link, ProxyError, TlsError, bare};
+pub(crate) use diagnose::{Look, Welcome, definitions, look};
 pub(crate) use logs::RunLogs;
 pub(crate) use machine::SessionError;
 pub(crate) use refusal::{Refusal, refusal_of};

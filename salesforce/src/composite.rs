@@ -14,19 +14,20 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use hybrid_runner_connector::Reason;
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use crate::auth::Session;
 use crate::config::ApiVersion;
 use crate::describe::Describe;
-use crate::describe::lenient::{IfObject, ObjectOrList, text};
-use crate::http::{Call, CallError, Class, ErrorCode, InBrackets, RestError, Retry, classify, reason_for};
+use crate::describe::lenient::{IfObject, text};
+use crate::http::{Call, CallError, Class, ErrorCode, InBrackets, Retry, classify, reason_for};
+use crate::json::{self, Member, Order, Stuck, first_in};
 use crate::listing::ListedObject;
 use crate::map::{Draft, Mapper};
 
 use pieces::Pieces;
-pub(crate) use pieces::{Unreadable, first_in};
+pub(crate) use pieces::Unreadable;
 pub(crate) use size::BatchSize;
 
 /// The most parts of a call (Salesforce's limit).
@@ -247,14 +248,50 @@ impl MayBeError for DescribeBody<'_> {
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for DescribeBody<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let read: ObjectOrList<Box<Describe<'a>>, RestError<'a>> = ObjectOrList::deserialize(deserializer)?;
-        Ok(match read {
-            ObjectOrList::Object(describe) => Self::Describe(describe),
-            ObjectOrList::List(first) => Self::Errors(first.and_then(RestError::code)),
-            ObjectOrList::Other => Self::Other,
-        })
+impl<'a> DescribeBody<'a> {
+    /// Reads one; `None` for null.
+    fn read(reader: &mut json::Reader<'a>) -> Result<Option<Self>, Stuck> {
+        Ok(Some(match reader.peek()? {
+            b'n' => return reader.skip().map(|()| None),
+            b'{' => Describe::read(reader)?.map_or(Self::Other, |describe| Self::Describe(Box::new(describe))),
+            b'[' => reader.value().map(|errors: &RawValue| Self::Errors(errors.code()))?,
+            _ => reader.skip().map(|()| Self::Other)?,
+        }))
+    }
+}
+
+/// A part as it is read: what has to be there may be missing.
+#[derive(Default)]
+struct DescribePart<'a> {
+    body: Option<DescribeBody<'a>>,
+    http_headers: Option<IfObject<PartHeaders<'a>>>,
+    http_status_code: Option<u16>,
+    reference_id: Option<Cow<'a, str>>,
+}
+
+impl<'a> DescribePart<'a> {
+    fn member(key: &str) -> Member<'a, Self> {
+        match key {
+            "body" => |part, reader| DescribeBody::read(reader).map(|body| part.body = body),
+            "httpHeaders" => |part, reader| reader.value().map(|headers| part.http_headers = headers),
+            "httpStatusCode" => |part, reader| reader.value().map(|status| part.http_status_code = status),
+            "referenceId" => |part, reader| reader.text().map(|name| part.reference_id = name),
+            _ => |_, reader| reader.skip(),
+        }
+    }
+}
+
+impl<'a> Part<'a, DescribeBody<'a>> {
+    fn read(reader: &mut json::Reader<'a>) -> Result<Self, Stuck> {
+        let mut part = DescribePart::default();
+        reader.object(&mut part, &mut Order::new(DescribePart::member))?;
+        let DescribePart { body, http_headers, http_status_code, reference_id } = part;
+        match (http_status_code, reference_id) {
+            (Some(http_status_code), Some(reference_id)) => {
+                Ok(Self { body, http_headers, http_status_code, reference_id })
+            }
+            _ => Err(Stuck),
+        }
     }
 }
 
@@ -301,7 +338,7 @@ impl<'a> Reader<'a> {
     fn read(&mut self, text: &str) -> serde_json::Result<usize> {
         // To look for the body's end first would be a second look at every byte: only one that may be too large is weighed.
         let (part, length) = if text.len() <= MAX_DESCRIBE {
-            first_in::<Part<'_, DescribeBody<'_>>>(text)?
+            json::read_first_in(text, Part::read)?
         } else {
             let (part, length) = first_in::<Part<'_>>(text)?;
             (weighed(part), length)
@@ -336,9 +373,9 @@ pub(crate) fn numbered(reference_id: &str, reference: fn(usize) -> String) -> Op
 /// A part whose body is read unless it is too large.
 fn weighed(part: Part<'_>) -> Part<'_, DescribeBody<'_>> {
     let Part { body, http_headers, http_status_code, reference_id } = part;
-    let body = body.map(|body| match body.get() {
-        text if text.len() > MAX_DESCRIBE => DescribeBody::TooLarge(text.len()),
-        text => serde_json::from_str(text).unwrap_or(DescribeBody::Other),
+    let body = body.and_then(|body| match body.get() {
+        text if text.len() > MAX_DESCRIBE => Some(DescribeBody::TooLarge(text.len())),
+        text => json::read_all(text, DescribeBody::read).unwrap_or(Some(DescribeBody::Other)),
     });
     Part { body, http_headers, http_status_code, reference_id }
 }

@@ -34,7 +34,7 @@ use crate::quota::Quota;
 use body::Inflating;
 pub(crate) use body::MAX_ANSWER;
 pub(crate) use client::{ClientCertificate, Connection, Trust, Via};
-pub(crate) use error::{CallError, Class, ErrorCode, InBrackets, RestError, classify, reason_for};
+pub(crate) use error::{CallError, Class, ErrorCode, InBrackets, classify, reason_for};
 pub use proxy::Proxy;
 pub(crate) use resolve::Vetting;
 pub use resolve::{Lookup, SystemLookup};

@@ -31,6 +31,7 @@ mod digest;
 pub mod fuzzing;
 pub mod host;
 mod http;
+mod json;
 pub mod listing;
 pub mod local;
 pub mod map;

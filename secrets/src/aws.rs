@@ -13,7 +13,7 @@ use aws_config::retry::RetryConfig;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, ConfigLoader, Region};
-use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_credential_types::provider::{ProvideCredentials as _, SharedCredentialsProvider};
 use aws_sdk_secretsmanager::primitives::DateTime;
 use aws_sdk_secretsmanager::{Client, config};
 use jiff::Timestamp;
@@ -35,7 +35,12 @@ pub struct AwsStore {
     loader: Box<dyn Fn() -> ConfigLoader + Send + Sync>,
     redactor: Redactor,
     /// Built at the first read: the chain may ask the network.
-    client: OnceCell<Client>,
+    connected: OnceCell<Connected>,
+}
+
+struct Connected {
+    client: Client,
+    credentials: Option<SharedCredentialsProvider>,
 }
 
 /// Where an [`AwsStore`] reads, and as whom. What is absent comes from the environment and the profile.
@@ -115,14 +120,14 @@ impl AwsStore {
     /// A store with the credentials and profiles of `loader`, whose HTTP client, timeouts and retries are replaced.
     #[must_use]
     pub fn with_loader(settings: AwsSettings, loader: impl Fn() -> ConfigLoader + Send + Sync + 'static) -> Self {
-        Self { settings, loader: Box::new(loader), redactor: Redactor::default(), client: OnceCell::new() }
+        Self { settings, loader: Box::new(loader), redactor: Redactor::default(), connected: OnceCell::new() }
     }
 
-    async fn client(&self) -> Result<&Client, ReadError> {
-        self.client.get_or_try_init(|| self.connect()).await
+    async fn connected(&self) -> Result<&Connected, ReadError> {
+        self.connected.get_or_try_init(|| self.connect()).await
     }
 
-    async fn connect(&self) -> Result<Client, ReadError> {
+    async fn connect(&self) -> Result<Connected, ReadError> {
         let http =
             tokio::task::spawn_blocking(http::client).await.map_err(|error| ReadError::Unreachable(error.into()))??;
         let timeouts = TimeoutConfig::builder()
@@ -145,6 +150,7 @@ impl AwsStore {
             let watched = WatchedCredentials::shared(chain, &self.redactor);
             shared = shared.into_builder().credentials_provider(watched).build();
         }
+        let mut credentials = shared.credentials_provider();
         let mut service = config::Builder::from(&shared);
         if let Some(role) = &self.settings.role_arn {
             let name = self.settings.session_name.as_deref().unwrap_or("hybrid-runner");
@@ -153,13 +159,15 @@ impl AwsStore {
                 provider = provider.external_id(id);
             }
             let role = SharedCredentialsProvider::new(provider.build().await);
-            service = service.credentials_provider(WatchedCredentials::shared(role, &self.redactor));
+            let role = WatchedCredentials::shared(role, &self.redactor);
+            service = service.credentials_provider(role.clone());
+            credentials = Some(role);
         }
         // Of this service alone: STS has an address of its own.
         if let Some(endpoint) = &self.settings.endpoint {
             service = service.endpoint_url(endpoint);
         }
-        Ok(Client::from_conf(service.build()))
+        Ok(Connected { client: Client::from_conf(service.build()), credentials })
     }
 
     fn name(&self, path: &SecretPath) -> String {
@@ -190,7 +198,7 @@ impl SecretStore for AwsStore {
     }
 
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
-        let client = self.client().await?;
+        let Connected { client, .. } = self.connected().await?;
         let name = self.name(path);
         let found = client.get_secret_value().secret_id(&name).send().await;
         let found = found.map_err(|error| failure::reason(&error, &name, self.settings.role_arn.as_deref()))?;
@@ -203,6 +211,16 @@ impl SecretStore for AwsStore {
             Some(key) => member(&text, key)?,
         };
         Ok(Read { value, version: version(found.version_id, found.created_date) })
+    }
+
+    /// Whether there are credentials. Secrets Manager has no question that needs no permission, and not every network lets
+    /// STS through: what they permit, reading a secret shows.
+    async fn look(&self) -> Result<String, ReadError> {
+        let Connected { credentials, .. } = self.connected().await?;
+        let none = || ReadError::Denied("AWS credentials, and no source of them is configured".to_owned());
+        let found = credentials.as_ref().ok_or_else(none)?.provide_credentials().await;
+        found.map_err(|error| failure::of_credentials(&error, self.settings.role_arn.as_deref()))?;
+        Ok("there are credentials; what they permit shows when a secret is read".to_owned())
     }
 
     fn watch_with(&mut self, redactor: &Redactor) {

@@ -95,6 +95,13 @@ impl SecretStore for EnvStore {
             }
         }
     }
+
+    async fn look(&self) -> Result<String, ReadError> {
+        Ok(match &self.naming {
+            Naming::Prefix(prefix) => format!("variables of this process whose names begin with {prefix}"),
+            Naming::Verbatim => "variables of this process".to_owned(),
+        })
+    }
 }
 
 #[cfg(test)]

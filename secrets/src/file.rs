@@ -57,16 +57,26 @@ impl SecretStore for FileStore {
         };
         tokio::task::spawn_blocking(read).await.map_err(|error| ReadError::Unreachable(error.into()))?
     }
+
+    async fn look(&self) -> Result<String, ReadError> {
+        let directory = self.directory.clone();
+        let look = move || {
+            let found = real(&directory)?;
+            fs::read_dir(&found).map_err(|error| match error.kind() {
+                io::ErrorKind::PermissionDenied => reason(error),
+                _ => of_directory(&directory, &error),
+            })?;
+            Ok(format!("directory {} can be read", directory.display()))
+        };
+        tokio::task::spawn_blocking(look).await.map_err(|error| ReadError::Unreachable(error.into()))?
+    }
 }
 
 /// Bytes that are read at most: the largest value, a newline of two characters, and one to see that there is more.
 const READ_LIMIT: usize = SecretValue::MAX + 3;
 
 fn read_below(directory: &Path, file: &Path) -> Result<Read, ReadError> {
-    let directory = directory.canonicalize().map_err(|error| {
-        let shown = directory.display();
-        ReadError::Unreachable(io::Error::new(error.kind(), format!("directory {shown}: {error}")).into())
-    })?;
+    let directory = real(directory)?;
     let target = directory.join(file).canonicalize().map_err(reason)?;
     if !target.starts_with(&directory) {
         return Err(ReadError::Unusable("leads outside the directory of the store"));
@@ -83,6 +93,16 @@ fn read_below(directory: &Path, file: &Path) -> Result<Read, ReadError> {
     let text = buffer.get(..filled).unwrap_or_default();
     let text = str::from_utf8(text).ok().ok_or(ReadError::NotText)?;
     Ok(Read { value: SecretValue::new(without_newline(text).to_owned()), version: modified(&metadata) })
+}
+
+/// The directory itself, every link followed.
+fn real(directory: &Path) -> Result<PathBuf, ReadError> {
+    directory.canonicalize().map_err(|error| of_directory(directory, &error))
+}
+
+fn of_directory(directory: &Path, error: &io::Error) -> ReadError {
+    let shown = directory.display();
+    ReadError::Unreachable(io::Error::new(error.kind(), format!("directory {shown}: {error}")).into())
 }
 
 /// Without the one newline at its end that editors and `echo` add.

@@ -87,6 +87,18 @@ impl SecretStore for KubernetesStore {
         value(&client::body(answer).await?, path.key())
     }
 
+    /// Every account may list the API's versions; whom the API server does not know it answers 401.
+    async fn look(&self) -> Result<String, ReadError> {
+        let token = remote::read_credential(&self.settings.token_file).await?;
+        let _watched = self.redactor.watch_text(&token);
+        match client::get(&self.settings, &token, "/api").await?.status().as_u16() {
+            200 | 403 => Ok("the API server accepts the token".to_owned()),
+            401 => Err(ReadError::Denied(self.token_that_counts())),
+            429 => Err(ReadError::Throttled),
+            status => Err(unreachable(&format!("it answered with status {status}"))),
+        }
+    }
+
     fn watch_with(&mut self, redactor: &Redactor) {
         self.redactor = redactor.clone();
     }

@@ -17,6 +17,7 @@ mod file;
 mod kind;
 #[cfg(feature = "kubernetes")]
 mod kubernetes;
+mod look;
 mod memory;
 mod policy;
 mod redact;
@@ -37,6 +38,7 @@ pub use file::FileStore;
 pub use kind::{UnknownStore, open_store};
 #[cfg(feature = "kubernetes")]
 pub use kubernetes::{KubernetesSettings, KubernetesSettingsError, KubernetesStore};
+pub use look::{Seen, StoreError};
 pub use memory::MemoryStore;
 pub use policy::{
     Binding, Decision, Denial, HostPattern, Lack, MalformedHost, MalformedNetwork, MalformedPattern, MalformedPipeline,

@@ -24,6 +24,15 @@ pub trait SecretStore: fmt::Debug + Send + Sync {
     /// What went wrong, without the reference: [`Stores`] adds it.
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError>;
 
+    /// Whether the store can be reached and lets us in, as far as it shows without reading a secret; what it said, in a
+    /// sentence for people. Once: nobody tries again.
+    ///
+    /// # Errors
+    /// What went wrong; never that something is not found.
+    async fn look(&self) -> Result<String, ReadError> {
+        Ok("nothing is to be seen of it before a secret is read".to_owned())
+    }
+
     /// What kind of store it is, in a word: for metrics, which do not say which one.
     fn kind(&self) -> &'static str {
         "other"
@@ -84,6 +93,10 @@ pub enum ReadError {
 impl SecretStore for Box<dyn SecretStore> {
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {
         self.as_ref().read(path).await
+    }
+
+    async fn look(&self) -> Result<String, ReadError> {
+        self.as_ref().look().await
     }
 
     fn kind(&self) -> &'static str {
@@ -201,6 +214,11 @@ impl Stores {
         self.default.as_deref()
     }
 
+    /// Every store with its name.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (String, Arc<Bounded>)> {
+        self.named.iter().map(|(name, store)| (name.clone(), Arc::clone(store)))
+    }
+
     fn names(&self) -> String {
         if self.named.is_empty() {
             "none".to_owned()
@@ -237,7 +255,7 @@ const WAITS: [Duration; 2] = [Duration::from_millis(400), Duration::from_millis(
 
 /// A store with a bound on how much it is asked at once, for how long and how often.
 #[derive(Debug)]
-struct Bounded {
+pub(crate) struct Bounded {
     reads: Semaphore,
     store: Box<dyn SecretStore>,
 }
@@ -245,6 +263,14 @@ struct Bounded {
 impl Bounded {
     fn new(store: impl SecretStore + 'static) -> Self {
         Self { reads: Semaphore::new(Stores::READS_AT_ONCE), store: Box::new(store) }
+    }
+
+    pub(crate) fn kind(&self) -> &'static str {
+        self.store.kind()
+    }
+
+    pub(crate) async fn look(&self) -> Result<String, ReadError> {
+        self.store.look().await
     }
 
     async fn read(&self, path: &SecretPath) -> Result<Read, ReadError> {

@@ -115,6 +115,36 @@ impl SecretStore for VaultStore {
         entry.map_err(Refusal::into_error)?.read(path.key())
     }
 
+    async fn look(&self) -> Result<String, ReadError> {
+        let api = &*self.server.api().await?;
+        let token = self.session.token(api, None).await?;
+        let client = api.client(&token.value);
+        let (mount, lives) = (&self.settings.mount, session::lives(&client).await?);
+        // Who may not ask about the mount sets `kv_version`, and is not asked for it here either.
+        if let (Some(lives), Some(_)) = (&lives, self.settings.kv_version) {
+            return Ok(format!("the token is accepted ({lives})"));
+        }
+        let version = match Mount::of(&client, mount).await {
+            Ok(found) => {
+                found.version().ok_or(ReadError::Unusable("the mount is no KV store; set the mount of one"))?
+            }
+            Err(error) => {
+                // 403 is the answer to a token that is none, too.
+                let needs = match &lives {
+                    Some(_) => format!("any capability below {mount}/, if that mount exists"),
+                    None => format!("a token that is accepted and has any capability below {mount}/"),
+                };
+                return Err(Refusal::of(&client, error, || needs).await.into_error());
+            }
+        };
+        let lives = lives.unwrap_or_else(|| "its life is not shown to it".to_owned());
+        let version = match version {
+            KvVersion::V1 => 1,
+            KvVersion::V2 => 2,
+        };
+        Ok(format!("the token is accepted ({lives}); the mount {mount} is KV {version}"))
+    }
+
     fn watch_with(&mut self, redactor: &Redactor) {
         self.session.watch_with(redactor);
         self.server.watch_with(redactor);

@@ -263,3 +263,14 @@ async fn the_version_of_a_file_is_when_it_was_modified() {
     assert_eq!((read.value.expose(), read.version.as_deref()), ("hunter2", Some("modified 2026-01-31T08:30:00Z")));
     assert!(!format!("{read:?}").contains("hunter2"), "{read:?}");
 }
+
+#[tokio::test]
+async fn a_look_tells_whether_the_directory_can_be_listed() {
+    let directory = directory_with(&[("a", b"1")]);
+    let seen = FileStore::new(directory.path()).look().await.unwrap();
+    assert_eq!(seen, format!("directory {} can be read", directory.path().display()));
+    for nowhere in ["none", "a"] {
+        let nowhere = FileStore::new(directory.path().join(nowhere)).look().await;
+        assert!(matches!(nowhere, Err(ReadError::Unreachable(_))), "{nowhere:?}");
+    }
+}

@@ -48,6 +48,7 @@ const RUNNER_EDGES: &[(&str, &[&str])] = &[
     ("lease", &["session"]),
     ("plan", &[]),
     ("preflight", &[]),
+    ("doctor", &["session", "plan", "preflight"]),
     ("upload", &["session"]),
     ("run", &["lease", "plan", "upload"]),
     ("status", &["session"]),
@@ -218,7 +219,7 @@ fn every_reason_of_the_wire_has_a_row_in_the_operators_manual_and_no_other_has()
 }
 
 #[test]
-fn every_promise_of_the_guarantees_names_a_test_that_exists() {
+fn every_promise_of_the_guarantees_and_of_the_security_page_names_a_test_that_exists() {
     let mut files = Vec::new();
     for package in metadata().workspace_packages() {
         for folder in ["src", "tests", "cases", "traces"] {
@@ -229,7 +230,8 @@ fn every_promise_of_the_guarantees_names_a_test_that_exists() {
         }
     }
     let code: String = files.iter().map(|file| fs::read_to_string(file).expect("readable")).collect();
-    let guarantees = fs::read_to_string(root().join("docs/guarantees.md")).expect("the guarantees");
+    let page = |name: &str| fs::read_to_string(root().join("docs").join(name)).expect(name);
+    let guarantees = page("guarantees.md") + &page("security.md");
     let mut named = 0;
     for row in guarantees.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
         let tests = row.trim_end_matches([' ', '|']).rsplit('|').next().unwrap_or_default();

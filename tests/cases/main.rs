@@ -8,10 +8,13 @@
 )]
 
 mod architecture;
+mod backup;
 mod bad_input;
 mod chaos;
 mod chart;
 mod conformance;
+mod doctor;
+mod documentation;
 mod entities;
 mod extract;
 mod faults;

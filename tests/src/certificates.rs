@@ -66,6 +66,16 @@ impl Authority {
         })
     }
 
+    /// The certificate of a server called `localhost` that ran out in 2020.
+    #[must_use]
+    pub fn expired_server(&self) -> Pair {
+        let name = SanType::DnsName(Ia5String::try_from("localhost").unwrap());
+        self.issue("control plane", name, ExtendedKeyUsagePurpose::ServerAuth, |params| {
+            params.not_before = rcgen::date_time_ymd(2019, 1, 1);
+            params.not_after = rcgen::date_time_ymd(2020, 1, 1);
+        })
+    }
+
     /// The certificate of an agent that runs out so long from now, to the second.
     #[must_use]
     pub fn agent_for(&self, name: &str, life: Duration) -> Pair {

@@ -58,16 +58,27 @@ impl Deployment {
     /// Starts one of the commands, in the copy; its output goes to a file of this name.
     #[must_use]
     pub fn start(&self, name: &str, log: &str) -> Running {
+        self.start_with(name, log, &[])
+    }
+
+    /// Starts one of the commands with more in its environment.
+    #[must_use]
+    pub fn start_with(&self, name: &str, log: &str, variables: &[(&str, &str)]) -> Running {
         let (_, argv) = self.commands.iter().find(|(known, _)| known == name).unwrap();
-        self.run(argv, log)
+        self.run_with(argv, log, variables)
     }
 
     /// Starts another command, as [`Deployment::start`].
     #[must_use]
     pub fn run(&self, argv: &[String], log: &str) -> Running {
+        self.run_with(argv, log, &[])
+    }
+
+    fn run_with(&self, argv: &[String], log: &str, variables: &[(&str, &str)]) -> Running {
         let mut start = command(Path::new(&argv[0]));
         // Batches are at debug; nothing is waited for but what the log says.
         start.args(&argv[1..]).current_dir(self.dir.path()).env("CONTROL_PLANE_LOG", "info,control_plane=debug");
+        start.envs(variables.iter().copied());
         Running::start(start, &self.dir.path().join(log))
     }
 

@@ -23,7 +23,7 @@ pub fn buf(case: &str) -> Option<PathBuf> {
     needs(case, root().join("target/peers/node_modules/.bin/buf"), "run tools/peers (it needs npm)")
 }
 
-/// A Python that has simple-salesforce; `None`: not run.
+/// A Python that has simple-salesforce, and SQLite; `None`: not run.
 #[must_use]
 pub fn simple_salesforce(case: &str) -> Option<PathBuf> {
     let how = "run tools/peers (it needs python3 3.9 or newer with venv and pip)";
@@ -34,6 +34,12 @@ pub fn simple_salesforce(case: &str) -> Option<PathBuf> {
 #[must_use]
 pub fn faketime(case: &str) -> Option<PathBuf> {
     needs(case, root().join("target/peers/faketime/libfaketimeMT.so.1"), "run tools/peers (it needs Debian's apt-get)")
+}
+
+/// A collector of traces that others wrote; `None`: not run.
+#[must_use]
+pub fn rotel(case: &str) -> Option<PathBuf> {
+    needs(case, root().join("target/peers/rotel/run"), "run tools/peers (it needs python3 3.10 to 3.13)")
 }
 
 /// Helm, of the version that `tools/helm` builds; `None`: not run.

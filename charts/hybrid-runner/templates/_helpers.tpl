@@ -1,4 +1,4 @@
-{{/* Names and labels. Names leave room for the longest suffix (`-secrets-check`, which is 14). */}}
+{{/* Names and labels. Names leave 14 characters for suffixes. */}}
 {{- define "hybrid-runner.name" -}}
 {{- default .Chart.Name .Values.nameOverride | trunc 49 | trimSuffix "-" -}}
 {{- end -}}

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use comfy_table::Table;
 use hybrid_runner_connector::{DefinitionError, Reason, Source};
-use hybrid_runner_secrets::{Resolver, SecretError};
+use hybrid_runner_secrets::Resolver;
 use serde::Serialize;
 
 use super::extract::local::WorkflowArguments;
@@ -143,7 +143,7 @@ impl Row {
                 ok: false,
                 reason: Some(Reason::from(&error).as_str()),
                 detail: Some(Chain(&error).to_string()),
-                remedy: Some(remedy(&error)),
+                remedy: Some(preflight::remedy(&error)),
                 ..row
             },
         }
@@ -162,24 +162,6 @@ impl Row {
             detail: Some(refused.to_string()),
             remedy: Some("correct the field in the pipeline's definition"),
         }
-    }
-}
-
-fn remedy(error: &SecretError) -> &'static str {
-    match error {
-        SecretError::PolicyDenied { .. } => {
-            "if it is meant to be read, add a binding to `policy.bindings` (`hybrid-runner policy explain` says which)"
-        }
-        SecretError::UnknownStore { .. } => "configure that store below `secrets.stores`, or correct the reference",
-        SecretError::NotFound { .. } => "write the secret at this path, or correct the reference",
-        SecretError::KeyMissing { .. } => "correct what stands behind `#`, or add the key to the secret",
-        SecretError::Denied { .. } => "grant the agent that permission",
-        SecretError::Empty { .. } => "write a value",
-        SecretError::TooLarge { .. } => "no credential is that large; look whether the reference is the right one",
-        SecretError::NotText { .. } | SecretError::Unusable { .. } => "write the value as text",
-        SecretError::Sealed { .. } => "unseal it; the next run tries again by itself",
-        SecretError::Throttled { .. } => "try again later, or raise the store's limit",
-        SecretError::Unreachable { .. } => "check its address, name resolution, certificates and network policy",
     }
 }
 

@@ -16,7 +16,9 @@ use serde_json::{Map, Value};
 use self::policy::PolicyFile;
 use self::proxy::ProxyFile;
 use self::secrets::SecretsFile;
-use super::{AgentConfig, ConfigError, ControlPlane, Environment, Identity, Log, LogFormat, Pem, Settings, schema};
+use super::{
+    AgentConfig, ConfigError, ControlPlane, Document, Environment, Identity, Log, LogFormat, Pem, Settings, schema,
+};
 
 /// Configuration of hybrid-runner.
 #[derive(Deserialize, JsonSchema)]
@@ -162,13 +164,19 @@ pub(super) fn parse(mut document: Value, directory: &Path, environment: &Environ
         schema::set(&schema, &mut document, variable, &path, text)?;
     }
     schema::check(&schema, &mut document, "")?;
+    let written = Document::new(document.clone());
     let file: ConfigFile =
         serde_json::from_value(document).map_err(|error| ConfigError::field("the document", error.to_string()))?;
-    file.settings(directory, environment)
+    file.settings(directory, environment, written)
 }
 
 impl ConfigFile {
-    fn settings(self, directory: &Path, environment: &Environment) -> Result<Settings, ConfigError> {
+    fn settings(
+        self,
+        directory: &Path,
+        environment: &Environment,
+        document: Document,
+    ) -> Result<Settings, ConfigError> {
         let salesforce = self.salesforce.parse(directory)?;
         let control_plane = self.control_plane.parse(directory, environment)?;
         let prefixes = self.secrets.prefixes()?;
@@ -183,6 +191,7 @@ impl ConfigFile {
             salesforce,
             log: Log { level: self.log.level, format: self.log.format, run_bytes: self.log.run_bytes },
             health: self.health.parse()?,
+            document,
         })
     }
 }

@@ -9,6 +9,7 @@
 //! one is kept. Files that cannot be used, such as a pair that is half written, are told once and leave those in force
 //! that were read last. Session resumption is off: a resumed session would keep the old identity.
 
+mod inspect;
 mod material;
 mod proxy;
 mod tls;
@@ -26,6 +27,7 @@ use tonic::metadata::{Ascii, MetadataMap, MetadataValue};
 use tonic::transport::{Channel, Endpoint, Uri};
 use tracing::{info, warn};
 
+pub(crate) use self::inspect::Certificate;
 use self::material::{Files, Material};
 pub(crate) use self::proxy::ProxyError;
 pub(super) use self::tls::late_advice;
@@ -138,7 +140,7 @@ impl Connector {
     ///
     /// # Cancel safety
     /// Dropping the future closes what was opened.
-    pub(super) async fn connect(&self) -> Result<Link, ConnectError> {
+    pub(crate) async fn connect(&self) -> Result<Link, ConnectError> {
         let material = match self.read().await {
             Ok(material) => material,
             Err(error) => {
@@ -207,11 +209,10 @@ impl Connector {
     }
 
     async fn connect_with(&self, material: Material) -> Result<Link, ConnectError> {
-        let ControlPlane { host, port, .. } = &self.control_plane;
-        let peer = format!("{host}:{port}");
+        let (host, peer) = (&self.control_plane.host, self.control_plane.address());
         let deadline = Instant::now() + self.limit;
         let (stream, password) = self.open(&peer, deadline).await?;
-        let Material { tls, authorization, watched, files } = material;
+        let Material { tls, authorization, watched, files, .. } = material;
         let bare = bare(host);
         let stream = timeout_at(deadline, tls::handshake(tls, &bare, stream, &self.control_plane.identity)).await;
         let stream = stream.unwrap_or(Err(TlsError::Stalled));
@@ -246,7 +247,7 @@ impl Connector {
 }
 
 /// A host as it is looked up: an IPv6 address without its brackets.
-fn bare(host: &str) -> String {
+pub(crate) fn bare(host: &str) -> String {
     host.trim_start_matches('[').trim_end_matches(']').to_owned()
 }
 

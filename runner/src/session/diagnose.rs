@@ -13,10 +13,11 @@ use hybrid_runner_secrets::Resolver;
 use tokio::time::timeout;
 use tokio_stream::StreamExt as _;
 use tonic::Streaming;
+use tonic::metadata::MetadataMap;
 
 use super::driver::{MAX_MESSAGE, refused};
-use super::machine::{ANSWER, SessionError};
-use super::{Connector, Definition, wire};
+use super::machine::{ANSWER, PROTOCOL, SessionError};
+use super::{Connector, Definition, Link, wire};
 use crate::config::ControlPlane;
 use crate::dial::Tcp;
 
@@ -33,27 +34,90 @@ pub(crate) async fn definitions(
     secrets: Resolver,
 ) -> Result<Vec<Definition>, SessionError> {
     let link = Connector::new(control_plane, Arc::new(Tcp), secrets).connect().await?;
+    look(link, sources).await.opened?.definitions().await
+}
+
+/// What the control plane answered first.
+pub(crate) struct Answer {
+    /// The header `date` of its answer, also of a refusal.
+    pub(crate) date: Option<String>,
+    pub(crate) opened: Result<Look, SessionError>,
+}
+
+/// A session that only looks, welcomed.
+pub(crate) struct Look {
+    pub(crate) welcome: Welcome,
+    answers: Streaming<v1::SessionResponse>,
+    /// It lasts as long as its connection.
+    _link: Link,
+}
+
+/// The control plane, as it says who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Welcome {
+    /// Its name and version.
+    pub(crate) control_plane: String,
+    pub(crate) protocol: u32,
+    /// What an agent can do and this control plane did not list.
+    pub(crate) missing: Vec<&'static str>,
+}
+
+/// Opens a session that only looks on a connection.
+///
+/// # Cancel safety
+/// Dropping the future ends the session.
+pub(crate) async fn look(link: Link, sources: &[String]) -> Answer {
     // The stream stays open on this side for as long as this runs.
     let hello = wire::hello_to_look(uuid::Uuid::new_v4().into_bytes(), sources);
     let said = tokio_stream::once(hello).chain(tokio_stream::pending());
     let mut request = tonic::Request::new(said);
     link.authorize(request.metadata_mut());
     let mut client = RunnerServiceClient::new(link.channel.clone()).max_decoding_message_size(MAX_MESSAGE);
-    let mut answers = within_answer(client.session(request)).await?.map_err(|status| refused(&status))?.into_inner();
-    welcomed(within_answer(answers.message()).await?)?;
-    timeout(ALL_SENT, all(&mut answers)).await.map_err(|_elapsed| SessionError::NotAllSent)?
+    let (date, mut answers) = match within_answer(client.session(request)).await {
+        Ok(Ok(response)) => (date_of(response.metadata()), response.into_inner()),
+        Ok(Err(status)) => return Answer { date: date_of(status.metadata()), opened: Err(refused(&status)) },
+        Err(error) => return Answer { date: None, opened: Err(error) },
+    };
+    let opened = match within_answer(answers.message()).await {
+        Ok(first) => welcomed(first).map(|welcome| Look { welcome, answers, _link: link }),
+        Err(error) => Err(error),
+    };
+    Answer { date, opened }
+}
+
+impl Look {
+    /// All definitions of the moment.
+    ///
+    /// # Errors
+    /// [`SessionError`]: the session ended before all was sent.
+    pub(crate) async fn definitions(mut self) -> Result<Vec<Definition>, SessionError> {
+        timeout(ALL_SENT, all(&mut self.answers)).await.map_err(|_elapsed| SessionError::NotAllSent)?
+    }
+}
+
+fn date_of(headers: &MetadataMap) -> Option<String> {
+    headers.get("date")?.to_str().ok().map(str::to_owned)
 }
 
 async fn within_answer<T>(answer: impl Future<Output = T>) -> Result<T, SessionError> {
     timeout(ANSWER, answer).await.map_err(|_elapsed| SessionError::NoWelcome)
 }
 
-fn welcomed(answer: Result<Option<v1::SessionResponse>, tonic::Status>) -> Result<(), SessionError> {
+fn welcomed(answer: Result<Option<v1::SessionResponse>, tonic::Status>) -> Result<Welcome, SessionError> {
     let response = answer.map_err(|status| refused(&status))?.ok_or(SessionError::Closed)?;
-    if !matches!(response.message, Some(Message::Welcome(_))) {
+    let missing = wire::not_listed(&response);
+    let is_diagnostic = wire::lists(&response, wire::DIAGNOSTIC);
+    let Some(Message::Welcome(welcome)) = response.message else {
         return Err(SessionError::Violation("a message before Welcome".to_owned()));
+    };
+    if welcome.protocol != PROTOCOL {
+        return Err(SessionError::Version(welcome.protocol));
     }
-    if wire::lists(&response, wire::DIAGNOSTIC) { Ok(()) } else { Err(SessionError::NoDiagnostics) }
+    if !is_diagnostic {
+        return Err(SessionError::NoDiagnostics);
+    }
+    let control_plane = wire::name(welcome.control_plane_version);
+    Ok(Welcome { control_plane, protocol: welcome.protocol, missing })
 }
 
 async fn all(answers: &mut Streaming<v1::SessionResponse>) -> Result<Vec<Definition>, SessionError> {

@@ -75,6 +75,16 @@ pub(super) fn lists(response: &v1::SessionResponse, capability: &str) -> bool {
     matches!(&response.message, Some(Response::Welcome(welcome)) if welcome.capabilities.iter().any(|c| c == capability))
 }
 
+/// What an agent lists and the `Welcome` does not.
+pub(super) fn not_listed(response: &v1::SessionResponse) -> Vec<&'static str> {
+    CAPABILITIES.into_iter().filter(|capability| !lists(response, capability)).collect()
+}
+
+/// A foreign name as it may be kept.
+pub(super) fn name(text: String) -> String {
+    cut(text, limits::NAME)
+}
+
 fn welcomed(welcome: v1::Welcome) -> Result<Received, String> {
     Ok(Received::Welcome {
         protocol: welcome.protocol,

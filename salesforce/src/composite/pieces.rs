@@ -10,12 +10,11 @@ use std::sync::LazyLock;
 
 use memchr::memchr;
 use memchr::memmem::Finder;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::Deserializer;
 
 use super::MAX_PARTS;
 use crate::http::{CallError, Stream};
+use crate::json::first_in;
 
 /// Inflated at a time, in bytes: the rest of one part, and not much of the next one's beginning, which is moved.
 const STEP: usize = 64 * 1024;
@@ -153,7 +152,8 @@ impl Pieces {
                         return Ok(value);
                     }
                     Err(error) if error.is_data() => return Err(Unreadable::OTHER_JSON),
-                    Err(error) => error.is_eof(),
+                    // A number that is cut is no number to serde_json, and not one that ends too early.
+                    Err(error) => error.is_eof() || text.ends_with(['-', '+', '.', 'e', 'E']),
                 },
                 Err(invalid) if invalid.error_len().is_some() => return Err(Unreadable::Malformed("is not UTF-8")),
                 Err(_cut) => true,
@@ -228,15 +228,6 @@ impl Pieces {
     }
 }
 
-/// Reads the value that a text begins with, and its length.
-pub(crate) fn first_in<'a, T: Deserialize<'a>>(text: &'a str) -> serde_json::Result<(T, usize)> {
-    let mut values = Deserializer::from_str(text).into_iter();
-    match values.next() {
-        Some(value) => Ok((value?, values.byte_offset())),
-        None => Ok((serde_json::from_str(text)?, text.len())),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::borrow::Cow;
@@ -277,7 +268,7 @@ mod tests {
         // The last key comes first here.
         let odd = format!(r#"{{"referenceId":"o2", "n":-12.5e3,"body":[[],{{}},{text}]}}"#);
         let answer = format!(
-            " {{\"hasErrors\" : [1, {{\"compositeResponse\":[]}}],\"n\":12345,\r\n\"compositeResponse\":\t[{} ,\n{},{odd}] , \"x\":null}}\n",
+            " {{\"hasErrors\" : [1, {{\"compositeResponse\":[]}}],\"n\":-12.5e-3,\r\n\"compositeResponse\":\t[{} ,\n{},{odd}] , \"x\":null}}\n",
             part(0),
             part(1)
         );

@@ -59,14 +59,6 @@ pub(crate) fn is_true<'de, D: Deserializer<'de>>(deserializer: D) -> Result<bool
     Ok(flag(deserializer)? == Some(true))
 }
 
-/// A count or a length, at most what OpenMetadata's 32 signed bits hold; 0 for what is none.
-pub(crate) fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
-    Ok(match Scalar::deserialize(deserializer)? {
-        Scalar::Unsigned(number) => i32::try_from(number).map_or(0, i32::unsigned_abs),
-        _ => 0,
-    })
-}
-
 struct ScalarVisitor;
 
 impl<'de> Visitor<'de> for ScalarVisitor {

@@ -22,7 +22,7 @@ use std::sync::Arc;
 use hybrid_runner_connector::{Content, Entity, EntitySink, Failure, Progress, Reason, SourceError};
 use hybrid_runner_openmetadata::entity::Kind;
 use tokio::task::JoinSet;
-use tracing::debug;
+use tracing::{Span, debug};
 
 use self::jobs::{Batch, Done};
 use self::parts::{Described, Finished, Parts, Unfinished};
@@ -360,7 +360,7 @@ impl Reading {
         while !unfinished.is_empty() {
             let rest = unfinished.split_off(unfinished.len().min(FINISHED_TOGETHER));
             let drafts = std::mem::replace(&mut unfinished, rest);
-            self.spawn(jobs::finish(Arc::clone(&self.shared), Arc::clone(&mapping), drafts));
+            self.spawn(jobs::finish(Arc::clone(&self.shared), Arc::clone(&mapping), drafts), Span::none());
         }
         self.mapping = Some(mapping);
     }

@@ -12,6 +12,7 @@ use crate::composite;
 use crate::describe::lenient::{IfObject, Scalar, each, is_true, text};
 use crate::describe::parse_object;
 use crate::http::ErrorCode;
+use crate::json::first_in;
 
 /// What became of one question of a call.
 #[derive(Debug, PartialEq, Eq)]
@@ -62,7 +63,7 @@ impl<'a> Replies<'a> {
 
     /// Reads the part that a text begins with, and returns its length.
     pub(super) fn read(&mut self, text: &str) -> serde_json::Result<usize> {
-        let (part, length) = composite::first_in::<composite::Part<'_>>(text)?;
+        let (part, length) = first_in::<composite::Part<'_>>(text)?;
         if let Some(code) = part.ends_the_run() {
             self.end.get_or_insert((part.http_status_code, code));
         }

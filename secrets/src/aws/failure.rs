@@ -35,6 +35,11 @@ pub(super) fn reason(error: &SdkError<GetSecretValueError, HttpResponse>, name: 
     }
 }
 
+/// Why there are no credentials.
+pub(super) fn of_credentials(error: &CredentialsError, role: Option<&str>) -> ReadError {
+    dispatch(error, role)
+}
+
 /// No answer to the read itself: no credentials, no connection, no time.
 fn before_an_answer(error: &SdkError<GetSecretValueError, HttpResponse>, role: Option<&str>) -> ReadError {
     match error {

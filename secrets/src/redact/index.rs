@@ -1,8 +1,9 @@
 //! Finds forms by what is not the form.
 //!
-//! Each form has an anchor: [`ANCHOR`] bytes of it that all its occurrences have at the same place. Of every window of that
-//! length a multiplication tells in a bit whether it can be an anchor; one in hundreds can, and a keyed digest
-//! of it says which forms to look for around it. The digest of a whole form decides.
+//! Each form has anchors: windows of [`ANCHOR`] bytes of it, one behind the other. Of a window of a text a multiplication
+//! tells in a bit whether it can be an anchor; one in hundreds can, and a keyed digest of it says which forms to look for
+//! around it. The digest of a whole form decides. With [`STRIDE`] anchors of each form it is enough to look at each
+//! fourth window: one of the anchors stands there.
 
 use std::collections::BTreeMap;
 use std::hash::{BuildHasher as _, RandomState};
@@ -10,8 +11,10 @@ use std::ops::Range;
 
 /// The length of an anchor, in bytes: what fits one multiplication.
 pub(super) const ANCHOR: usize = 8;
+/// The most anchors of a form. More would make it easier to guess a form from its digests.
+const STRIDE: usize = 4;
 /// The filter has 2 to the power of this many bits, 8 KiB: it stays in the first cache, and a hundred values with ten
-/// forms each fill a sixty-fourth of it.
+/// forms each fill a sixteenth of it.
 const FILTER_BITS: u32 = 16;
 const WORD: usize = 64;
 
@@ -32,17 +35,26 @@ pub(super) struct Keys {
 pub(super) struct Form {
     length: usize,
     whole: Digest,
-    /// Where in the form its anchor is.
+    /// Where in the form its first anchor is.
     offset: usize,
-    anchor: u64,
-    /// The anchor's bit in the filter.
+    /// One behind the other; a short form has fewer, and one at least.
+    anchors: [Option<Anchor>; STRIDE],
+}
+
+#[derive(Clone, Copy)]
+struct Anchor {
+    digest: u64,
+    /// Its bit in the filter.
     bit: usize,
 }
 
 pub(super) struct Index {
     keys: Keys,
     filter: Box<[u64]>,
-    by_anchor: BTreeMap<u64, Vec<Form>>,
+    /// So far from one window that is looked at to the next: every form has as many anchors.
+    stride: usize,
+    /// Forms, and where in them the anchor is.
+    by_anchor: BTreeMap<u64, Vec<(Form, usize)>>,
 }
 
 impl Default for Keys {
@@ -60,17 +72,16 @@ impl Keys {
 
     /// `None`: it is shorter than an anchor.
     pub(super) fn form(&self, bytes: &[u8]) -> Option<Form> {
-        // Letters and digits are the same in most encodings, so that forms share their anchor.
-        let is_plain = |window: &[u8; ANCHOR]| window.iter().all(u8::is_ascii_alphanumeric);
-        let offset = bytes.array_windows().position(is_plain).unwrap_or_default();
-        let anchor = bytes.get(offset..)?.first_chunk::<ANCHOR>()?;
-        Some(Form {
-            length: bytes.len(),
-            whole: self.digest(bytes),
-            offset,
-            anchor: self.first.hash_one(anchor),
-            bit: self.bit(*anchor),
-        })
+        bytes.len().checked_sub(ANCHOR)?;
+        // Letters and digits are the same in most encodings, so that forms share their anchors.
+        let is_plain = |window: &[u8]| window.iter().all(u8::is_ascii_alphanumeric);
+        let offset = bytes.windows(ANCHOR + STRIDE - 1).position(is_plain).unwrap_or_default();
+        let anchor = |at: usize| {
+            let window = bytes.get(at..)?.first_chunk::<ANCHOR>()?;
+            Some(Anchor { digest: self.first.hash_one(window), bit: self.bit(*window) })
+        };
+        let anchors = std::array::from_fn(|number| anchor(offset + number));
+        Some(Form { length: bytes.len(), whole: self.digest(bytes), offset, anchors })
     }
 
     fn bit(&self, window: [u8; ANCHOR]) -> usize {
@@ -80,16 +91,19 @@ impl Keys {
 }
 
 impl Index {
-    pub(super) fn new<'a>(keys: Keys, forms: impl Iterator<Item = &'a Form>) -> Self {
+    pub(super) fn new<'a>(keys: Keys, forms: impl Iterator<Item = &'a Form> + Clone) -> Self {
         let mut filter = vec![0_u64; (1 << FILTER_BITS) / WORD].into_boxed_slice();
-        let mut by_anchor: BTreeMap<u64, Vec<Form>> = BTreeMap::new();
+        let mut by_anchor: BTreeMap<u64, Vec<(Form, usize)>> = BTreeMap::new();
+        let stride = forms.clone().map(|form| form.anchors.iter().flatten().count()).min().unwrap_or(1);
         for form in forms {
-            if let Some(word) = filter.get_mut(form.bit / WORD) {
-                *word |= 1 << (form.bit % WORD);
+            for (anchor, number) in form.anchors.iter().flatten().take(stride).zip(0..) {
+                if let Some(word) = filter.get_mut(anchor.bit / WORD) {
+                    *word |= 1 << (anchor.bit % WORD);
+                }
+                by_anchor.entry(anchor.digest).or_default().push((*form, form.offset + number));
             }
-            by_anchor.entry(form.anchor).or_default().push(*form);
         }
-        Self { keys, filter, by_anchor }
+        Self { keys, filter, stride, by_anchor }
     }
 
     /// Where forms are, in the order of their anchors.
@@ -98,17 +112,20 @@ impl Index {
             let bit = self.keys.bit(*window);
             self.filter.get(bit / WORD).is_some_and(|word| word >> (bit % WORD) & 1 == 1)
         };
-        let candidates = bytes.array_windows().enumerate().filter(move |(_, window)| may_be_anchor(window));
-        candidates.flat_map(move |(at, window)| {
+        let windows = bytes.array_windows().enumerate().step_by(self.stride);
+        windows.filter(move |(_, window)| may_be_anchor(window)).flat_map(move |(at, window)| {
             let forms = self.by_anchor.get(&self.keys.first.hash_one(window)).map(Vec::as_slice);
-            forms.unwrap_or_default().iter().filter_map(move |form| self.found(form, bytes, at))
+            forms
+                .unwrap_or_default()
+                .iter()
+                .filter_map(move |(form, offset)| found(&self.keys, form, bytes, at.checked_sub(*offset)?))
         })
     }
+}
 
-    fn found(&self, form: &Form, bytes: &[u8], at: usize) -> Option<Range<usize>> {
-        let start = at.checked_sub(form.offset)?;
-        let range = start..start.checked_add(form.length)?;
-        let candidate = bytes.get(range.clone())?;
-        (self.keys.digest(candidate) == form.whole).then_some(range)
-    }
+/// The place of a form that begins there, if it does.
+fn found(keys: &Keys, form: &Form, bytes: &[u8], start: usize) -> Option<Range<usize>> {
+    let range = start..start.checked_add(form.length)?;
+    let candidate = bytes.get(range.clone())?;
+    (keys.digest(candidate) == form.whole).then_some(range)
 }

@@ -9,9 +9,10 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use vaultrs::api::AuthInfo;
+use vaultrs::client::VaultClient;
 use zeroize::Zeroizing;
 
-use super::client::Api;
+use super::client::{self, Api};
 use super::{VaultAuth, login};
 use crate::redact::Watched;
 use crate::{ReadError, Redactor, remote};
@@ -155,6 +156,22 @@ impl Lease {
         let now = Instant::now();
         let renew_at = now + life.mul_f64(2.0 / 3.0 + (fastrand::f64() - 0.5) / 10.0);
         Some(Self { renewable, granted: first.unwrap_or(life), renew_at, ends_at: now + life })
+    }
+}
+
+/// How long the token of a client lives, for people; `None`: it may not ask, or is no token.
+pub(super) async fn lives(client: &VaultClient) -> Result<Option<String>, ReadError> {
+    match vaultrs::token::lookup_self(client).await {
+        Ok(found) => {
+            drop(Zeroizing::new(found.id));
+            Ok(Some(match found.ttl {
+                0 => "it does not expire".to_owned(),
+                seconds @ ..7_200 => format!("for {} min more", seconds / 60),
+                seconds => format!("for {} h more", seconds / 3_600),
+            }))
+        }
+        Err(error) if client::status(&error) == Some(403) => Ok(None),
+        Err(error) => Err(client::read_error(client, error).await),
     }
 }
 

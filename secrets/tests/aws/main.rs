@@ -313,3 +313,25 @@ fn debug_shows_no_credentials() {
     let shown = format!("{:?}", AwsStore::with_loader(AwsSettings::default(), || loader("AKIDCANARY", "CANARY")));
     assert!(shown.starts_with("AwsStore { settings: ") && !shown.contains("CANARY"), "{shown}");
 }
+
+#[tokio::test]
+async fn a_look_tells_whether_there_are_credentials_and_reads_no_secret() {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    let settings = AwsSettings {
+        region: Some("eu-central-1".to_owned()),
+        endpoint: Some(format!("http://{}", listener.local_addr().unwrap())),
+        ..AwsSettings::default()
+    };
+    let stores = Stores::default().with("aws", AwsStore::with_loader(settings.clone(), || loader("any", "any")));
+    let seen = stores.look().await.remove(0);
+    assert_eq!((seen.store.as_str(), seen.kind), ("aws", "aws"));
+    assert!(seen.found.unwrap().starts_with("there are credentials"));
+    let nobody = AwsStore::with_loader(settings, || {
+        let none = "[profile case]\ncredential_process = false\n";
+        of_profile(none).region(aws_config::Region::new("eu-central-1"))
+    });
+    let seen = Stores::default().with("aws", nobody).look().await.remove(0);
+    assert!(seen.found.is_err(), "{seen:?}");
+    assert_eq!(listener.accept().unwrap_err().kind(), std::io::ErrorKind::WouldBlock, "Secrets Manager is not asked");
+}

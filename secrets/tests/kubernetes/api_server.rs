@@ -150,6 +150,12 @@ fn answer(head: &str, state: &mut State) -> (u16, String, String) {
         return state.instead.remove(0);
     }
     let path = line.split(' ').nth(1).unwrap();
+    if path == "/api" {
+        let known = json!({"kind": "APIVersions", "versions": ["v1"]});
+        let unknown = || status(401, "Unauthorized", "Unauthorized");
+        let (code, body) = if token == state.token { (200, known) } else { (401, unknown()) };
+        return (code, String::new(), body.to_string());
+    }
     let place = path.strip_prefix("/api/v1/namespaces/").map(|place| place.replacen("/secrets/", "/", 1)).unwrap();
     let name = place.split('/').next_back().unwrap();
     let (code, body) = if token != state.token {

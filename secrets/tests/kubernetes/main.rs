@@ -102,6 +102,19 @@ async fn a_refusal_names_the_permission_and_nothing_of_the_answer() {
 }
 
 #[tokio::test]
+async fn a_look_tells_whether_the_token_is_accepted_and_reads_no_secret() {
+    let server = ApiServer::start().await;
+    let store = server.store();
+    assert_eq!(store.look().await.unwrap(), "the API server accepts the token");
+    server.state().token = "another".to_owned();
+    assert!(needs(store.look().await).starts_with("a token that the API server accepts"));
+    server.state().instead.push((503, String::new(), String::new()));
+    assert!(cause(store.look().await).contains("status 503"));
+    let asked = server.state().requests.clone();
+    assert!(asked.len() == 3 && asked.iter().all(|request| request.starts_with("GET /api HTTP/1.1 ")), "{asked:?}");
+}
+
+#[tokio::test]
 async fn the_token_is_read_again_for_each_secret() {
     let server = ApiServer::start().await;
     server.put("prod/salesforce", &[("a", b"1")]);

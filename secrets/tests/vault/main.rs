@@ -100,3 +100,22 @@ async fn a_namespace_is_read_where_it_is_set() {
     let store = VaultStore::new(settings.with_namespace("team-a").unwrap());
     assert_eq!(read(&store, "secret:/a").await.unwrap(), "v");
 }
+
+#[tokio::test]
+async fn a_look_tells_the_tokens_life_and_the_mount_or_what_the_token_lacks() {
+    let Some(bao) = bao::shared("a_look_tells").await else { return };
+    mount(bao, "looked", "2").await;
+    let (_folder, auth) = token_file("root");
+    let store = |auth: &VaultAuth, mount: &str| VaultStore::new(settings(bao, auth.clone(), mount));
+    let seen = store(&auth, "looked").look().await.unwrap();
+    assert_eq!(seen, "the token is accepted (it does not expire); the mount looked is KV 2");
+    let made = bao.post("auth/token/create", json!({"policies": ["looked"], "ttl": "90m"})).await;
+    let (_short, auth) = token_file(made["auth"]["client_token"].as_str().unwrap());
+    let seen = store(&auth, "looked").look().await.unwrap();
+    assert!(seen.starts_with("the token is accepted (for ") && seen.contains(" min more)"), "{seen}");
+    let Err(ReadError::Denied(needs)) = store(&auth, "secret").look().await else { panic!("it may do nothing there") };
+    assert_eq!(needs, "any capability below secret/, if that mount exists");
+    let (_unknown, auth) = token_file("no-such-token");
+    let Err(ReadError::Denied(needs)) = store(&auth, "looked").look().await else { panic!("it is no token") };
+    assert_eq!(needs, "a token that is accepted and has any capability below looked/");
+}

@@ -34,6 +34,10 @@ enum Shown {
 #[derive(Debug, Clone)]
 pub(super) struct Material {
     pub(super) tls: Arc<ClientConfig>,
+    /// Whom `tls` trusts.
+    pub(super) roots: Arc<RootCertStore>,
+    /// The agent's certificate, if that is the identity.
+    pub(super) certificate: Option<CertificateDer<'static>>,
     pub(super) authorization: Option<MetadataValue<Ascii>>,
     pub(super) watched: Option<Arc<Watched>>,
     /// Of the files that it is made of.
@@ -93,13 +97,16 @@ impl Files {
             None => system_roots().await.ok_or(ConnectError::NoRoots)?,
         };
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let roots = Arc::new(roots);
         let builder = ClientConfig::builder_with_provider(provider)
             .with_protocol_versions(&[&rustls::version::TLS13])
             .map_err(|source| ConnectError::Ca { source })?
-            .with_root_certificates(roots);
+            .with_root_certificates(Arc::clone(&roots));
+        let mut certificate = None;
         let (mut tls, authorization, watched) = match &self.identity {
             Shown::Certificate { chain, key } => {
                 let chain = certificates(chain, CERTIFICATE)?;
+                certificate = chain.first().cloned();
                 let der = PrivateKeyDer::from_pem_slice(key.expose().as_bytes());
                 let der = der.map_err(|source| ConnectError::Pem { what: KEY, expected: PRIVATE, source })?;
                 let tls = builder.with_client_auth_cert(chain, der);
@@ -113,7 +120,8 @@ impl Files {
         tls.alpn_protocols = vec![HTTP2.to_vec()];
         // A resumed session would keep the identity of the first one after the certificate was rotated.
         tls.resumption = Resumption::disabled();
-        Ok(Material { tls: Arc::new(tls), authorization, watched: watched.map(Arc::new), files: self.hash() })
+        let (tls, watched) = (Arc::new(tls), watched.map(Arc::new));
+        Ok(Material { tls, roots, certificate, authorization, watched, files: self.hash() })
     }
 }
 

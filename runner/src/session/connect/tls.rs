@@ -37,6 +37,36 @@ pub(crate) enum TlsError {
     Name { host: String },
 }
 
+impl TlsError {
+    /// Whether the control plane refused this agent's certificate, or wants one.
+    pub(crate) fn is_about_identity(&self) -> bool {
+        use AlertDescription as Alert;
+        let Self::Failed { source, .. } = self else { return false };
+        let Some(rustls::Error::AlertReceived(alert)) = tls_error(source) else { return false };
+        matches!(
+            alert,
+            Alert::CertificateExpired
+                | Alert::UnknownCA
+                | Alert::CertificateRequired
+                | Alert::BadCertificate
+                | Alert::CertificateUnknown
+                | Alert::CertificateRevoked
+                | Alert::AccessDenied
+                | Alert::DecryptError
+        )
+    }
+}
+
+/// The failure of a handshake, and what to do about it.
+pub(super) fn failed(source: io::Error) -> TlsError {
+    TlsError::Failed { advice: advice(&source), source }
+}
+
+/// A host as TLS knows it.
+pub(super) fn server_name(host: &str) -> Result<ServerName<'static>, TlsError> {
+    ServerName::try_from(host.to_owned()).map_err(|_invalid| TlsError::Name { host: host.to_owned() })
+}
+
 /// Makes TLS on a stream.
 ///
 /// # Cancel safety
@@ -47,9 +77,7 @@ pub(super) async fn handshake(
     stream: Box<dyn Connection>,
     identity: &Identity,
 ) -> Result<BufReader<TlsStream<Box<dyn Connection>>>, TlsError> {
-    let failed = |source| TlsError::Failed { advice: advice(&source), source };
-    let name = ServerName::try_from(host.to_owned()).map_err(|_invalid| TlsError::Name { host: host.to_owned() })?;
-    let stream = TlsConnector::from(config).connect(name, stream).await.map_err(failed)?;
+    let stream = TlsConnector::from(config).connect(server_name(host)?, stream).await.map_err(failed)?;
     if stream.get_ref().1.alpn_protocol() != Some(HTTP2) {
         return Err(TlsError::NoHttp2);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use tracing::Instrument as _;
+use tracing::{Instrument as _, Span, info_span};
 
 use super::super::count;
 use super::super::known::Known;
@@ -98,16 +98,18 @@ impl Reading {
         self.describes += 1;
         let stamp = |known: &Option<Known>| known.as_ref().map(|known| known.memo.stamp.clone());
         let stamps = self.known.get(batch.objects.clone()).unwrap_or_default().iter().map(stamp).collect();
-        self.spawn(jobs::describe(Arc::clone(&self.shared), Arc::clone(session), batch, stamps));
+        let job = jobs::describe(Arc::clone(&self.shared), Arc::clone(session), batch, stamps);
+        self.spawn(job, info_span!(target: "otel", "describe"));
     }
 
     fn annotate(&mut self, call: ToolingCall, session: &Arc<Session>) {
         self.annotations += 1;
-        self.spawn(jobs::annotate(Arc::clone(session), call));
+        self.spawn(jobs::annotate(Arc::clone(session), call), info_span!(target: "otel", "annotate"));
     }
 
-    /// Logs of a job are logs of the run that it is for.
-    pub(super) fn spawn(&mut self, job: impl Future<Output = Done> + Send + 'static) {
-        self.jobs.spawn(job.in_current_span());
+    /// Logs of a job are logs of the run that it is for. Its calls are in the trace of that run by a span of the job's own: the
+    /// current one may be for logs only, and a trace does not see through it.
+    pub(super) fn spawn(&mut self, job: impl Future<Output = Done> + Send + 'static, traced: Span) {
+        self.jobs.spawn(job.in_current_span().instrument(traced));
     }
 }
