@@ -11,12 +11,12 @@
     reason = "a bench fails loudly, prints and measures time"
 )]
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use control_plane::store::{Run, SqliteStore, Store as _};
-use hybrid_runner_tests::root;
+use hybrid_runner_tests::bench::{build, cpu_seconds, mebibytes};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -25,8 +25,6 @@ use tempfile::TempDir;
 const ORGS: [(u32, u32); 2] = [(1_000, 109), (10_000, 30)];
 /// Milliseconds a call takes, and a describe within it.
 const LATENCIES: [(u32, u32); 4] = [(0, 0), (50, 0), (150, 0), (50, 150)];
-/// Kernel ticks a second of /proc/PID/stat, which Linux fixes for user space.
-const TICKS: f64 = 100.0;
 /// Only a run that hangs takes so long.
 const PATIENCE: Duration = Duration::from_secs(300);
 
@@ -34,7 +32,7 @@ fn main() {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|argument| argument.parse().ok()).collect();
     let runs = numbers.first().copied().unwrap_or(5);
     let orgs = numbers.get(1).map_or(ORGS.len(), |orgs| *orgs);
-    let quickstart = build();
+    let quickstart = build(&["quickstart"]).join("quickstart");
     let cores = std::thread::available_parallelism().map_or(0, usize::from);
     println!("{cores} cores, median of {runs} runs\n");
     println!("| objects × fields | a call | a describe | run | wall s | CPU s | peak RSS MiB | requests | sent |");
@@ -65,18 +63,6 @@ struct Sample {
     peak: f64,
     requests: u64,
     sent: u64,
-}
-
-/// Builds everything in release and returns the path of `quickstart`.
-fn build() -> PathBuf {
-    let status = Command::new(env!("CARGO"))
-        .args(["build", "--quiet", "--release", "--locked", "--package", "quickstart"])
-        .current_dir(root())
-        .status()
-        .unwrap();
-    assert!(status.success(), "the programs do not build");
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from);
-    target.join("release/quickstart")
 }
 
 /// A first run, one of the unchanged org, and one after each hundredth object has a new field.
@@ -141,18 +127,11 @@ async fn committed(store: &SqliteStore, count: usize) -> Run {
 }
 
 fn sample(wall: Duration, cpu_before: f64, agent: &Part, run: &Run) -> Sample {
-    let proc = PathBuf::from(format!("/proc/{}", agent.0.id()));
-    let stat = std::fs::read_to_string(proc.join("stat")).unwrap();
-    // Behind the name in parentheses: state is field 3, utime 14, stime 15 (proc(5)).
-    let fields: Vec<&str> = stat.rsplit(')').next().unwrap().split_whitespace().collect();
-    let ticks: f64 = [11, 12].map(|at: usize| fields[at].parse::<f64>().unwrap()).iter().sum();
-    let status = std::fs::read_to_string(proc.join("status")).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.split_whitespace().next()).unwrap();
     let figures = run.figures.unwrap();
     Sample {
         wall: wall.as_secs_f64(),
-        cpu: ticks / TICKS - cpu_before,
-        peak: peak.parse::<f64>().unwrap() / 1024.0,
+        cpu: cpu_seconds(agent.0.id()) - cpu_before,
+        peak: mebibytes(agent.0.id(), "VmHWM"),
         requests: figures.summary.source_requests,
         sent: figures.sent,
     }

@@ -38,7 +38,10 @@ async fn a_backup_that_is_taken_in_the_middle_of_a_run_is_whole_and_restored_the
     let durable_beyond =
         |bound: u64| move |log: &str| last_number(log, "batch durable", "next_seq").filter(|next| *next > bound);
     plane.until("some of the run is durable", durable_beyond(50)).await;
+    // Its session lasts, and the run is not over before the backup is.
+    agent.signal("STOP");
     let in_backup = back_up(&python, &deployment, "backup.db").await;
+    agent.signal("CONT");
     assert!(in_backup > 50, "{in_backup}");
     let lost = plane.until("the run went on", durable_beyond(in_backup)).await;
     assert!(u64::try_from(wanted.lines().count()).unwrap() > lost, "the run is over, so that nothing is shown here");

@@ -17,6 +17,7 @@ use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 use tokio_rustls::TlsAcceptor;
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::codec::CompressionEncoding;
@@ -48,6 +49,10 @@ pub trait Tamper: std::fmt::Debug + Send + Sync {
     fn pushed(&self, _stream: u64, _message: &mut PushRequest) {}
     /// What it hears there.
     fn answered(&self, _stream: u64, _message: &mut PushResponse) {}
+    /// Until when that, and all behind it, is held back; at once when absent.
+    fn held_until(&self, _stream: u64, _message: &PushResponse) -> Option<Instant> {
+        None
+    }
 }
 
 /// Changes nothing.
@@ -201,6 +206,16 @@ impl RunnerService for Service {
         let pushed = self.heard.said(request.into_inner(), change);
         let answers = self.client().push(pushed).await?.into_inner();
         let change = self.change(stream, |tamper, stream, message| tamper.answered(stream, message));
-        Ok(Response::new(self.heard.answered(answers, change)))
+        let tamper = Arc::clone(&self.tamper);
+        let held = self.heard.answered(answers, change).then(move |answer| {
+            let until = answer.as_ref().ok().and_then(|message| tamper.held_until(stream, message));
+            async move {
+                if let Some(until) = until {
+                    sleep_until(until).await;
+                }
+                answer
+            }
+        });
+        Ok(Response::new(Box::pin(held)))
     }
 }

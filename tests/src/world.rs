@@ -275,7 +275,8 @@ pub fn pem(text: &str) -> Pem {
 /// The bearer token of the agent `token-agent`, which every world knows.
 pub const TOKEN: &str = "a-bearer-token-of-at-least-32-characters";
 
-fn write_plane_files(
+/// Writes the files of a world's control plane, whose agents are `one`, `two` and `token-agent`.
+pub fn write_plane_files(
     dir: &Path,
     authority: &Authority,
     lease: Option<(Duration, Duration)>,
