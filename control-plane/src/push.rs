@@ -10,13 +10,14 @@
 mod body;
 mod incoming;
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
 use hybrid_runner_proto::reason_name;
 use hybrid_runner_proto::v1::{self, PushRequest, PushResponse, Reason, push_response};
 use prost::Message as _;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tonic::{Code, Streaming};
 use tracing::{Instrument as _, debug, info, info_span, warn};
 
@@ -28,6 +29,10 @@ use crate::stream::Responses;
 
 /// How long the first message may take.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Messages that were read and checked and wait for the store: the next one is ready when the store is, and what waits is
+/// bounded by what an agent may have sent.
+const AHEAD: usize = 2;
 
 /// What an agent may have sent and not seen acknowledged.
 const MAX_UNACKED: u32 = 8 * 1024 * 1024;
@@ -119,12 +124,48 @@ impl Push {
         };
         // A token that cannot be one of ours belongs to no run.
         let token = token.ok_or(Refusal::Fenced { current_fence: 0 })?;
-        let (mut next_seq, listed) = self.open(&Writer { agent: self.agent.clone(), token }).await?;
+        let (next_seq, listed) = self.open(&Writer { agent: self.agent.clone(), token }).await?;
+        let (ahead, arrived) = mpsc::channel(AHEAD);
+        let read = async {
+            self.read(requests, token, ahead).await;
+            // What was read is still to be written.
+            std::future::pending::<Infallible>().await
+        };
+        tokio::select! {
+            biased;
+            done = self.write(arrived, token, next_seq, listed) => done,
+            never = read => match never {},
+        }
+    }
+
+    /// Reads and checks what the agent sends while the store writes what came before: they are two threads' work.
+    async fn read(
+        &self,
+        requests: &mut Streaming<PushRequest>,
+        token: Token,
+        ahead: mpsc::Sender<Result<Incoming, End>>,
+    ) {
         let mut runs = self.shared.open_runs.subscribe();
+        while let Some(message) = self.next(requests, &mut runs, token).await.transpose() {
+            let is_last = message.is_err();
+            if ahead.send(message).await.is_err() || is_last {
+                return;
+            }
+        }
+    }
+
+    /// Writes what was read, in its order.
+    async fn write(
+        &self,
+        mut arrived: mpsc::Receiver<Result<Incoming, End>>,
+        token: Token,
+        mut next_seq: u64,
+        listed: Listed,
+    ) -> Result<(), End> {
         // After `BodyNeeded`: what comes is beyond the refused batch, until it comes again.
         let mut dropping = false;
-        while let Some(message) = self.next(requests, &mut runs, token).await? {
-            match message {
+        while let Some(message) = arrived.recv().await {
+            match message? {
                 Incoming::Open(_) => return Err(Problem::violation("Open came a second time").into()),
                 Incoming::Batch { token: under, batch } => {
                     refuse_unlisted(&batch, listed)?;
