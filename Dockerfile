@@ -15,9 +15,9 @@ ARG BUILDKIT_SBOM_SCAN_STAGE=true
 RUN apt-get update && apt-get install -y --no-install-recommends ca-certificates cmake g++ make && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --package hybrid-runner --package control-plane \
-    && tools/image root target/release/hybrid-runner /roots/agent \
-    && tools/image root target/release/control-plane /roots/control-plane
+RUN cargo build --profile dist --locked --package hybrid-runner --package control-plane \
+    && tools/image root target/dist/hybrid-runner /roots/agent \
+    && tools/image root target/dist/control-plane /roots/control-plane
 
 FROM scratch AS control-plane
 ARG VERSION=0.1.0
