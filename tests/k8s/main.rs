@@ -252,7 +252,9 @@ async fn look_for_trouble(cluster: &Cluster, beside: &Beside<'_>) {
 }
 
 async fn assert_same(beside: &Beside<'_>, pipeline: &str, entities: &[Value]) {
-    for (found, wanted) in beside.entities(pipeline).await.iter().zip(entities) {
+    let found = beside.entities(pipeline).await;
+    assert_eq!(found.len(), entities.len(), "{pipeline}");
+    for (found, wanted) in found.iter().zip(entities) {
         assert_eq!(found, wanted, "{pipeline}");
     }
 }
