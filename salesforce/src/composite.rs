@@ -22,7 +22,7 @@ use crate::config::ApiVersion;
 use crate::describe::Describe;
 use crate::describe::lenient::{IfObject, text};
 use crate::http::{Call, CallError, Class, ErrorCode, InBrackets, Retry, classify, reason_for};
-use crate::json::{self, Member, Order, Stuck, first_in};
+use crate::json::{self, Member, Order, Stuck, first_in, set};
 use crate::listing::ListedObject;
 use crate::map::{Draft, Mapper};
 
@@ -272,10 +272,10 @@ struct DescribePart<'a> {
 impl<'a> DescribePart<'a> {
     fn member(key: &str) -> Member<'a, Self> {
         match key {
-            "body" => |part, reader| DescribeBody::read(reader).map(|body| part.body = body),
-            "httpHeaders" => |part, reader| reader.value().map(|headers| part.http_headers = headers),
-            "httpStatusCode" => |part, reader| reader.value().map(|status| part.http_status_code = status),
-            "referenceId" => |part, reader| reader.text().map(|name| part.reference_id = name),
+            "body" => |part, reader| set(&mut part.body, DescribeBody::read(reader)),
+            "httpHeaders" => |part, reader| set(&mut part.http_headers, reader.value()),
+            "httpStatusCode" => |part, reader| set(&mut part.http_status_code, reader.value()),
+            "referenceId" => |part, reader| set(&mut part.reference_id, reader.text()),
             _ => |_, reader| reader.skip(),
         }
     }

@@ -17,7 +17,7 @@ pub(crate) mod lenient;
 use lenient::IfObject;
 pub use lenient::Scalar;
 
-use crate::json::{self, Member, Order, Reader, Stuck};
+use crate::json::{self, Member, Order, Reader, Stuck, set};
 
 /// An object's describe.
 #[derive(Debug, Default)]
@@ -225,11 +225,6 @@ fn as_text(answer: &[u8]) -> Result<&str, DescribeError> {
         return Err(DescribeError::Html);
     }
     str::from_utf8(answer).map_err(|_invalid| DescribeError::NotADescribe { problem: "it is not UTF-8" })
-}
-
-fn set<T>(value: &mut T, read: Result<T, Stuck>) -> Result<(), Stuck> {
-    *value = read?;
-    Ok(())
 }
 
 #[derive(Debug, Default)]

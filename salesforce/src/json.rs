@@ -35,6 +35,12 @@ pub(crate) struct Reader<'a> {
 /// Reads the value of a key into a state.
 pub(crate) type Member<'a, S> = fn(&mut S, &mut Reader<'a>) -> Result<(), Stuck>;
 
+/// Puts what was read in its place.
+pub(crate) fn set<T>(place: &mut T, read: Result<T, Stuck>) -> Result<(), Stuck> {
+    *place = read?;
+    Ok(())
+}
+
 /// How the objects of a list are read: the member of each key, and the keys that the last object had.
 pub(crate) struct Order<'a, S> {
     member: fn(&str) -> Member<'a, S>,
@@ -159,47 +165,42 @@ impl<'a> Reader<'a> {
 
     /// Reads the members of an object into a state. False, and nothing read, for anything else, which is passed.
     pub(crate) fn object<S>(&mut self, state: &mut S, order: &mut Order<'a, S>) -> Result<bool, Stuck> {
-        if self.peek()? != b'{' {
-            return self.skip().map(|()| false);
-        }
-        self.at += 1;
-        if self.peek()? == b'}' {
-            self.at += 1;
-            return Ok(true);
-        }
-        for number in 0.. {
-            let member = self.key(number, order)?;
-            member(state, self)?;
-            if self.ends(b'}')? {
-                break;
-            }
-        }
-        Ok(true)
+        let mut number = 0;
+        self.each(*b"{}", |reader| {
+            let member = reader.key(number, order)?;
+            number += 1;
+            member(state, reader)
+        })
     }
 
-    /// Reads the elements of a list into a state. False, and nothing read, for anything else, which is passed.
-    pub(crate) fn list(&mut self, mut element: impl FnMut(&mut Self) -> Result<(), Stuck>) -> Result<bool, Stuck> {
-        if self.peek()? != b'[' {
+    /// Reads the elements of a list. False, and nothing read, for anything else, which is passed.
+    pub(crate) fn list(&mut self, element: impl FnMut(&mut Self) -> Result<(), Stuck>) -> Result<bool, Stuck> {
+        self.each(*b"[]", element)
+    }
+
+    fn each(
+        &mut self,
+        [open, close]: [u8; 2],
+        mut read: impl FnMut(&mut Self) -> Result<(), Stuck>,
+    ) -> Result<bool, Stuck> {
+        if self.peek()? != open {
             return self.skip().map(|()| false);
         }
         self.at += 1;
-        if self.peek()? == b']' {
+        if self.peek()? == close {
             self.at += 1;
             return Ok(true);
         }
         loop {
-            element(self)?;
-            if self.ends(b']')? {
-                return Ok(true);
+            read(self)?;
+            let next = self.peek()?;
+            self.at += 1;
+            match next {
+                b',' => {}
+                next if next == close => return Ok(true),
+                _ => return Err(Stuck),
             }
         }
-    }
-
-    /// Whether a bracket comes, or a comma.
-    fn ends(&mut self, bracket: u8) -> Result<bool, Stuck> {
-        let next = self.peek()?;
-        self.at += 1;
-        if next == bracket || next == b',' { Ok(next == bracket) } else { Err(Stuck) }
     }
 
     /// The member of the key that comes next, which is passed with its colon.
@@ -290,10 +291,10 @@ mod tests {
     impl<'a> Node<'a> {
         fn member(key: &str) -> Member<'a, Self> {
             match key {
-                "name" => |node, reader| reader.text().map(|name| node.name = name),
-                "length" => |node, reader| reader.count().map(|length| node.length = length),
-                "scalar" => |node, reader| reader.scalar().map(|scalar| node.scalar = scalar),
-                "nodes" => |node, reader| Self::list(reader).map(|nodes| node.nodes = nodes),
+                "name" => |node, reader| set(&mut node.name, reader.text()),
+                "length" => |node, reader| set(&mut node.length, reader.count()),
+                "scalar" => |node, reader| set(&mut node.scalar, reader.scalar()),
+                "nodes" => |node, reader| set(&mut node.nodes, Self::list(reader)),
                 _ => |_, reader| reader.skip(),
             }
         }
