@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use vaultrs::api::AuthInfo;
 use vaultrs::client::VaultClient;
+use vaultrs::error::ClientError;
 use zeroize::Zeroizing;
 
 use super::client::{self, Api};
@@ -159,17 +160,21 @@ impl Lease {
     }
 }
 
+/// What the server says of the token of a client: seconds that it lives on, 0 for one without an end, and whether it can
+/// be renewed.
+async fn look_up(client: &VaultClient) -> Result<(u64, bool), ClientError> {
+    let found = vaultrs::token::lookup_self(client).await?;
+    // It is the token.
+    drop(Zeroizing::new(found.id));
+    Ok((found.ttl, found.renewable.unwrap_or(false)))
+}
+
 /// How long the token of a client lives, for people; `None`: it may not ask, or is no token.
 pub(super) async fn lives(client: &VaultClient) -> Result<Option<String>, ReadError> {
-    match vaultrs::token::lookup_self(client).await {
-        Ok(found) => {
-            drop(Zeroizing::new(found.id));
-            Ok(Some(match found.ttl {
-                0 => "it does not expire".to_owned(),
-                seconds @ ..7_200 => format!("for {} min more", seconds / 60),
-                seconds => format!("for {} h more", seconds / 3_600),
-            }))
-        }
+    match look_up(client).await {
+        Ok((0, _)) => Ok(Some("it does not expire".to_owned())),
+        Ok((seconds @ ..7_200, _)) => Ok(Some(format!("for {} min more", seconds / 60))),
+        Ok((seconds, _)) => Ok(Some(format!("for {} h more", seconds / 3_600))),
         Err(error) if client::status(&error) == Some(403) => Ok(None),
         Err(error) => Err(client::read_error(client, error).await),
     }
@@ -177,12 +182,9 @@ pub(super) async fn lives(client: &VaultClient) -> Result<Option<String>, ReadEr
 
 /// A given token, with the life that the server says it has. A token that may not ask is used as if it had no end.
 async fn looked_up(api: &Api, value: Zeroizing<String>) -> StoreToken {
-    let lease = match vaultrs::token::lookup_self(&api.client(&value)).await {
-        Ok(found) => {
-            drop(Zeroizing::new(found.id));
-            // Beyond its end it is still tried: only the server knows.
-            Lease::new(Duration::from_secs(found.ttl), found.renewable.unwrap_or(false), None)
-        }
+    let lease = match look_up(&api.client(&value)).await {
+        // Beyond its end it is still tried: only the server knows.
+        Ok((seconds, renewable)) => Lease::new(Duration::from_secs(seconds), renewable, None),
         Err(_) => None,
     };
     StoreToken { value, lease, watched: None }
