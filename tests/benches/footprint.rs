@@ -15,7 +15,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use hybrid_runner_tests::bench::{AgentFiles, build_programs, cpu_seconds, mebibytes, spread};
+use hybrid_runner_tests::agent_files::AgentFiles;
+use hybrid_runner_tests::bench::{build_programs, cpu_seconds, mebibytes, spread};
 use hybrid_runner_tests::processes::Running;
 use hybrid_runner_tests::world::World;
 

@@ -16,7 +16,8 @@ use std::time::{Duration, Instant};
 
 use control_plane::store::{Run, RunId, RunState, Writer};
 use futures_util::future::join_all;
-use hybrid_runner_tests::bench::{AgentFiles, build_programs, spread, until_in};
+use hybrid_runner_tests::agent_files::AgentFiles;
+use hybrid_runner_tests::bench::{build_programs, spread, until_in};
 use hybrid_runner_tests::processes::Running;
 use hybrid_runner_tests::within;
 use hybrid_runner_tests::world::{PIPELINE, Setup, World};

@@ -1,14 +1,12 @@
-//! What the benches share: the programs in release, an agent's program in a world, and what Linux counts of a process.
+//! What the benches share: the programs in release, and what Linux counts of a process.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::process::Child;
 
-use crate::processes::{Running, command};
-use crate::world::{World, write};
+use crate::processes::{command, signal};
 use crate::{PATIENCE, root};
 
 /// Kernel ticks a second of /proc/PID/stat, which Linux fixes for user space.
@@ -36,61 +34,6 @@ pub fn build(packages: &[&str]) -> PathBuf {
 #[must_use]
 pub fn build_programs() -> PathBuf {
     build(&["sandbox", "control-plane", "hybrid-runner"])
-}
-
-/// The files of an agent's program.
-#[derive(Debug)]
-pub struct AgentFiles {
-    /// Where they are.
-    pub dir: TempDir,
-}
-
-impl AgentFiles {
-    /// An agent of a world, which finds its control plane at this port. Its lines are kept to what happens a few times a run.
-    #[must_use]
-    pub fn of(world: &World, name: &str, port: u16) -> Self {
-        let dir = TempDir::new().unwrap();
-        let (login, pair) = (world.org.credentials(), world.authority.agent(name));
-        let org = world.org.addr().port();
-        let configuration = format!(
-            "control_plane:
-  endpoint: https://localhost:{port}
-  ca: ca.pem
-  tls: {{certificate: agent.pem, key: agent.key}}
-  use_system_proxy: false
-drain_timeout: 0s
-secrets: {{stores: {{mounted: {{file: {{dir: secrets}}}}}}}}
-salesforce: {{use_system_proxy: false, hosts: [{{host: localhost, port: {org}, ca: org-ca.pem}}]}}
-health: {{listen: '127.0.0.1:0'}}
-"
-        );
-        for (file, text) in [
-            ("ca.pem", world.authority.pem.as_str()),
-            ("org-ca.pem", world.org.ca_pem()),
-            ("agent.pem", &pair.certificate),
-            ("agent.key", &pair.key),
-            ("secrets/salesforce/password", &login.password),
-            ("secrets/salesforce/token", &login.security_token),
-            ("hybrid-runner.yaml", &configuration),
-        ] {
-            write(dir.path(), file, text);
-        }
-        Self { dir }
-    }
-
-    /// Starts the program; its log is `log` in the folder.
-    #[must_use]
-    pub fn start(&self, programs: &Path) -> Running {
-        self.start_as(&programs.join("hybrid-runner"), &[])
-    }
-
-    /// Starts it by way of another program, which is given these arguments before the agent's own.
-    #[must_use]
-    pub fn start_as(&self, program: &Path, before: &[&str]) -> Running {
-        let mut start = command(program);
-        start.args(before).args(["run", "--config", "hybrid-runner.yaml"]).current_dir(self.dir.path());
-        Running::start(start, &self.dir.path().join("log"))
-    }
 }
 
 /// A program whose instructions are counted, where `perf` can.
@@ -150,11 +93,6 @@ impl Drop for Counted {
             signal(self.id, "KILL");
         }
     }
-}
-
-fn signal(process: u32, name: &str) {
-    let sent = std::process::Command::new("kill").args([&format!("-{name}"), &process.to_string()]).status().unwrap();
-    assert!(sent.success(), "kill -{name} {process}");
 }
 
 /// Whether `perf` is there and this machine counts instructions.

@@ -9,6 +9,7 @@
     reason = "a harness fails loudly"
 )]
 
+pub mod agent_files;
 pub mod bench;
 pub mod by_hand;
 pub mod certificates;

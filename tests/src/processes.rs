@@ -163,9 +163,7 @@ impl Running {
 
     /// Sends it a signal: `STOP`, `CONT`, `TERM`.
     pub fn signal(&self, name: &str) {
-        let id = self.id().to_string();
-        let status = std::process::Command::new("kill").args([&format!("-{name}"), &id]).status().unwrap();
-        assert!(status.success(), "kill -{name} {id}");
+        signal(self.id(), name);
     }
 
     /// `kill -9`, and waits until it is gone.
@@ -183,4 +181,11 @@ impl Running {
         self.signal("TERM");
         tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends on SIGTERM").unwrap()
     }
+}
+
+/// Sends a process a signal.
+pub fn signal(process: u32, name: &str) {
+    let arguments = [format!("-{name}"), process.to_string()];
+    let status = std::process::Command::new("kill").args(&arguments).status().unwrap();
+    assert!(status.success(), "kill -{name} {process}");
 }

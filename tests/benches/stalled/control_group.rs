@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
-use hybrid_runner_tests::bench::AgentFiles;
+use hybrid_runner_tests::agent_files::AgentFiles;
 use hybrid_runner_tests::processes::Running;
 
 const MEBIBYTE: f64 = 1024.0 * 1024.0;

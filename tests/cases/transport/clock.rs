@@ -5,41 +5,20 @@ use std::time::Duration;
 
 use control_plane::clock::{Clock as _, SystemClock};
 use control_plane::store::RunState;
+use hybrid_runner_tests::agent_files::AgentFiles;
 use hybrid_runner_tests::outside;
-use hybrid_runner_tests::processes::{Running, command, program};
+use hybrid_runner_tests::processes::{Running, program};
 use hybrid_runner_tests::world::{World, write};
-use tempfile::TempDir;
 
 const DAYS: u64 = 400;
 
-/// The agent as a program whose clock is off, and its folder.
-fn start(world: &World, program: &Path, faketime: &Path, offset: &str) -> (Running, TempDir) {
-    let dir = TempDir::new().unwrap();
-    let path = dir.path();
-    let login = world.org.credentials();
-    let pair = world.authority.agent("one");
-    for (name, text) in [
-        ("ca.pem", world.authority.pem.as_str()),
-        ("org-ca.pem", world.org.ca_pem()),
-        ("agent.pem", &pair.certificate),
-        ("agent.key", &pair.key),
-        ("secrets/salesforce/password", &login.password),
-        ("secrets/salesforce/token", &login.security_token),
-    ] {
-        write(path, name, text);
-    }
-    let (plane, org) = (world.port, world.org.addr().port());
-    let config = format!(
-        "control_plane: {{endpoint: 'https://localhost:{plane}', ca: ca.pem, tls: {{certificate: agent.pem, key: agent.key}}}}
-secrets: {{stores: {{mounted: {{file: {{dir: secrets}}}}}}}}
-salesforce: {{use_system_proxy: false, hosts: [{{host: localhost, port: {org}, ca: org-ca.pem}}]}}
-"
-    );
-    write(path, "hybrid-runner.yaml", &config);
-    let mut run = command(program);
-    run.args(["run", "--config", "hybrid-runner.yaml"]).current_dir(path);
-    run.env("LD_PRELOAD", faketime).env("FAKETIME", offset).env("FAKETIME_DONT_FAKE_MONOTONIC", "1");
-    (Running::start(run, &path.join("hybrid-runner.log")), dir)
+/// The agent as a program whose clock is off, and its files.
+fn start(world: &World, program: &Path, faketime: &Path, offset: &str) -> (Running, AgentFiles) {
+    let files = AgentFiles::of(world, "one", world.port);
+    let preload = format!("LD_PRELOAD={}", faketime.display());
+    let offset = format!("FAKETIME={offset}");
+    let before = [&preload, &offset, "FAKETIME_DONT_FAKE_MONOTONIC=1", program.to_str().unwrap()];
+    (files.start_as(Path::new("env"), &before), files)
 }
 
 #[tokio::test]
@@ -50,7 +29,7 @@ async fn a_clock_that_is_wrong_by_400_days_harms_no_lease_and_is_named_where_tls
     let world = World::new().await;
     let (now, off) = (SystemClock::new().now(), Duration::from_secs(DAYS * 86_400));
     for (offset, then) in [("+400d", now.checked_add(off).unwrap()), ("-400d", now.checked_sub(off).unwrap())] {
-        let (agent, _dir) = start(&world, &program, &faketime, offset);
+        let (agent, _files) = start(&world, &program, &faketime, offset);
         let run = world.run().await;
         assert_eq!((run.state, run.attempt), (RunState::Committed, 1), "{offset}: {run:?}");
         let day = then.to_string().get(..10).unwrap().to_owned();
@@ -67,7 +46,7 @@ async fn a_clock_that_is_wrong_by_400_days_harms_no_lease_and_is_named_where_tls
         ("+400d", "its certificate expired 370 days ago by this machine's clock"),
         ("-400d", "its certificate is valid only in 369 days by this machine's clock"),
     ] {
-        let (mut agent, _dir) = start(&world, &program, &faketime, offset);
+        let (mut agent, _files) = start(&world, &program, &faketime, offset);
         agent.until(sentence, |log| log.contains(sentence).then_some(())).await;
         agent.kill().await;
     }
