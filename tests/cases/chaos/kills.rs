@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::join_all;
+use hybrid_runner_tests::PATIENCE;
 use hybrid_runner_tests::deployment::{
     Deployment, assert_ends_well, assert_same_export, committed, last_number, undisturbed,
 };
@@ -24,10 +25,21 @@ struct Extent {
     kills: usize,
     /// Records that have to be durable in all.
     records: u64,
+    /// How long it may take until a run has gone on, or is over.
+    patience: Duration,
 }
 
-const SHORT: Extent = Extent { objects: "240", kills: KILLS, records: 0 };
-const LONG: Extent = Extent { objects: "2000", kills: 1_000 / SIDE_BY_SIDE, records: 1_000_000 / SIDE_BY_SIDE as u64 };
+const SHORT: Extent = Extent { objects: "240", kills: KILLS, records: 0, patience: PATIENCE };
+/// Five runs of 2,000 objects at once take minutes on a small machine.
+const LONG: Extent = Extent {
+    objects: "2000",
+    kills: 1_000 / SIDE_BY_SIDE,
+    records: 1_000_000 / SIDE_BY_SIDE as u64,
+    patience: Duration::from_secs(600),
+};
+
+/// Kills after which a deployment says how far it is.
+const SAYS_SO: usize = 25;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
@@ -68,12 +80,17 @@ struct Count {
 
 struct Disturbed {
     deployment: Deployment,
+    patience: Duration,
     random: Rng,
     org: Running,
     plane: Running,
     agent: Running,
     /// Entities of a whole run.
     total: u64,
+    /// How often the plane was started. Each has a log of its own: one log of a thousand kills would be read over and over.
+    planes: usize,
+    /// Records that were durable before the plane was started.
+    before: u64,
     /// Where the plane's log stood at the last kill.
     seen: usize,
     rounds: usize,
@@ -107,12 +124,14 @@ async fn whatever_is_killed_whenever_the_entities_are_those_of_an_undisturbed_ru
 async fn disturb(extent: &Extent, seed: u64, total: u64, wanted: &str) -> Count {
     let deployment = short_leases(extent.objects).await;
     let org = deployment.start_org().await;
-    let plane = deployment.start_plane("plane.log").await;
+    let plane = deployment.start_plane(&plane_log(0)).await;
     let agent = deployment.start_agent("agent.log");
     let mut random = Rng::with_seed(seed);
     let rounds = random.usize(..MOMENTS.len());
     let count = Count::default();
-    let mut disturbed = Disturbed { deployment, random, org, plane, agent, total, seen: 0, rounds, count };
+    let (patience, planes, before, seen) = (extent.patience, 0, 0, 0);
+    let mut disturbed =
+        Disturbed { deployment, patience, random, org, plane, agent, total, planes, before, seen, rounds, count };
     while disturbed.count.middle < extent.kills || disturbed.durable() < extent.records {
         if disturbed.open_run().await.is_none() {
             disturbed.check(wanted).await;
@@ -120,8 +139,16 @@ async fn disturb(extent: &Extent, seed: u64, total: u64, wanted: &str) -> Count 
             disturbed.seen = disturbed.plane.log().len();
         }
         disturbed.round().await;
+        if disturbed.rounds % SAYS_SO == 0 {
+            eprintln!("seed {seed}: {} records, {:?}", disturbed.durable(), disturbed.count);
+        }
     }
     disturbed.finish(wanted).await
+}
+
+/// The name of the log of a plane that was started after so many others.
+fn plane_log(nth: usize) -> String {
+    format!("plane-{nth}.log")
 }
 
 impl Disturbed {
@@ -147,7 +174,7 @@ impl Disturbed {
             // What was left may have been the commit alone.
             (is_there || lines(log, "run committed") > 0).then_some(())
         };
-        self.plane.until("the run to go on", wanted).await;
+        self.plane.until_within(self.patience, "the run to go on", wanted).await;
         if moment == Moment::Draining {
             self.agent.signal("TERM");
         }
@@ -180,10 +207,9 @@ impl Disturbed {
             count.drains += usize::from(moment == Moment::Draining);
         }
         if plane {
-            self.plane = self.deployment.start("control-plane", "plane.log");
-            let from = self.seen;
-            let listens = |log: &str| since(log, from).contains("control plane listens").then_some(());
-            self.plane.until("the control plane listens again", listens).await;
+            (self.before, self.seen) = (self.durable(), 0);
+            self.planes += 1;
+            self.plane = self.deployment.start_plane(&plane_log(self.planes)).await;
         }
         if agent {
             self.agent = self.deployment.start_agent("agent.log");
@@ -193,7 +219,7 @@ impl Disturbed {
     /// Records that were durable, over all runs.
     fn durable(&self) -> u64 {
         let log = self.plane.log();
-        log.lines().filter_map(|line| last_number(line, "batch durable", "records")).sum()
+        self.before + log.lines().filter_map(|line| last_number(line, "batch durable", "records")).sum::<u64>()
     }
 
     async fn check(&self, wanted: &str) {
@@ -203,19 +229,21 @@ impl Disturbed {
     /// Undisturbed from now on: what is open is committed, and one run more finds everything as it was.
     async fn finish(mut self, wanted: &str) -> Count {
         if let Some(run_id) = self.open_run().await {
-            self.plane.until("the commit", |log| committed(log, &run_id)).await;
+            self.plane.until_within(self.patience, "the commit", |log| committed(log, &run_id)).await;
         }
         self.check(wanted).await;
-        let last = self.deployment.run_again(&mut self.plane).await;
+        let run_id = self.deployment.trigger(&[]).await;
+        self.plane.until_within(self.patience, "one commit more", |log| committed(log, &run_id)).await;
+        let last = self.deployment.shown_run(Some(&run_id)).await;
         assert_eq!((&last["sent"], &last["changed"], &last["deleted"]), (&0.into(), &0.into(), &0.into()), "{last}");
         assert_eq!(last["unchanged"], self.total, "{last}");
         for run in self.deployment.shown_runs().await {
             assert_eq!((&run["state"], &run["deleted"]), (&"committed".into(), &0.into()), "{run}");
         }
-        let Self { deployment, org, plane, agent, count, .. } = self;
+        let Self { deployment, org, plane, agent, planes, count, .. } = self;
         assert_ends_well([agent, plane, org]).await;
-        for log in ["agent.log", "plane.log"] {
-            let log = hybrid_runner_tests::deployment::read(deployment.dir.path(), log);
+        for log in (0..=planes).map(plane_log).chain(["agent.log".to_owned()]) {
+            let log = hybrid_runner_tests::deployment::read(deployment.dir.path(), &log);
             assert_eq!(lines(&log, "panicked at"), 0, "{log}");
         }
         count

@@ -1,0 +1,1 @@
+//! What the chart asks of Prometheus, put to a real one.
