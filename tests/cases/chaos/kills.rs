@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use fastrand::Rng;
 use futures_util::future::join_all;
-use hybrid_runner_tests::PATIENCE;
 use hybrid_runner_tests::deployment::{
     Deployment, assert_ends_well, assert_same_export, committed, last_number, undisturbed,
 };
+use hybrid_runner_tests::is_long;
 use hybrid_runner_tests::processes::Running;
 use serde_json::Value;
 
@@ -25,18 +25,10 @@ struct Extent {
     kills: usize,
     /// Records that have to be durable in all.
     records: u64,
-    /// How long it may take until a run has gone on, or is over.
-    patience: Duration,
 }
 
-const SHORT: Extent = Extent { objects: "240", kills: KILLS, records: 0, patience: PATIENCE };
-/// Five runs of 2,000 objects at once take minutes on a small machine.
-const LONG: Extent = Extent {
-    objects: "2000",
-    kills: 1_000 / SIDE_BY_SIDE,
-    records: 1_000_000 / SIDE_BY_SIDE as u64,
-    patience: Duration::from_secs(600),
-};
+const SHORT: Extent = Extent { objects: "240", kills: KILLS, records: 0 };
+const LONG: Extent = Extent { objects: "2000", kills: 1_000 / SIDE_BY_SIDE, records: 1_000_000 / SIDE_BY_SIDE as u64 };
 
 /// Kills after which a deployment says how far it is.
 const SAYS_SO: usize = 25;
@@ -80,7 +72,6 @@ struct Count {
 
 struct Disturbed {
     deployment: Deployment,
-    patience: Duration,
     random: Rng,
     org: Running,
     plane: Running,
@@ -99,7 +90,7 @@ struct Disturbed {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_killed_whenever_the_entities_are_those_of_an_undisturbed_run() {
-    let extent = if std::env::var_os("HYBRID_LONG").is_some() { LONG } else { SHORT };
+    let extent = if is_long() { LONG } else { SHORT };
     let seed =
         std::env::var_os("KILL_SEED").map_or_else(|| fastrand::u64(..), |seed| seed.to_str().unwrap().parse().unwrap());
     eprintln!("KILL_SEED={seed}");
@@ -129,9 +120,8 @@ async fn disturb(extent: &Extent, seed: u64, total: u64, wanted: &str) -> Count 
     let mut random = Rng::with_seed(seed);
     let rounds = random.usize(..MOMENTS.len());
     let count = Count::default();
-    let (patience, planes, before, seen) = (extent.patience, 0, 0, 0);
-    let mut disturbed =
-        Disturbed { deployment, patience, random, org, plane, agent, total, planes, before, seen, rounds, count };
+    let (planes, before, seen) = (0, 0, 0);
+    let mut disturbed = Disturbed { deployment, random, org, plane, agent, total, planes, before, seen, rounds, count };
     while disturbed.count.middle < extent.kills || disturbed.durable() < extent.records {
         if disturbed.open_run().await.is_none() {
             disturbed.check(wanted).await;
@@ -174,7 +164,7 @@ impl Disturbed {
             // What was left may have been the commit alone.
             (is_there || lines(log, "run committed") > 0).then_some(())
         };
-        self.plane.until_within(self.patience, "the run to go on", wanted).await;
+        self.plane.until("the run to go on", wanted).await;
         if moment == Moment::Draining {
             self.agent.signal("TERM");
         }
@@ -229,11 +219,11 @@ impl Disturbed {
     /// Undisturbed from now on: what is open is committed, and one run more finds everything as it was.
     async fn finish(mut self, wanted: &str) -> Count {
         if let Some(run_id) = self.open_run().await {
-            self.plane.until_within(self.patience, "the commit", |log| committed(log, &run_id)).await;
+            self.plane.until("the commit", |log| committed(log, &run_id)).await;
         }
         self.check(wanted).await;
         let run_id = self.deployment.trigger(&[]).await;
-        self.plane.until_within(self.patience, "one commit more", |log| committed(log, &run_id)).await;
+        self.plane.until("one commit more", |log| committed(log, &run_id)).await;
         let last = self.deployment.shown_run(Some(&run_id)).await;
         assert_eq!((&last["sent"], &last["changed"], &last["deleted"]), (&0.into(), &0.into(), &0.into()), "{last}");
         assert_eq!(last["unchanged"], self.total, "{last}");

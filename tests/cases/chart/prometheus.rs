@@ -1,1 +1,0 @@
-//! What the chart asks of Prometheus, put to a real one.
