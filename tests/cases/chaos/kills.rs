@@ -222,9 +222,7 @@ impl Disturbed {
             self.plane.until("the commit", |log| committed(log, &run_id)).await;
         }
         self.check(wanted).await;
-        let run_id = self.deployment.trigger(&[]).await;
-        self.plane.until("one commit more", |log| committed(log, &run_id)).await;
-        let last = self.deployment.shown_run(Some(&run_id)).await;
+        let last = self.deployment.run_again(&mut self.plane).await;
         assert_eq!((&last["sent"], &last["changed"], &last["deleted"]), (&0.into(), &0.into(), &0.into()), "{last}");
         assert_eq!(last["unchanged"], self.total, "{last}");
         for run in self.deployment.shown_runs().await {
