@@ -13,11 +13,12 @@ use hybrid_runner_observability::Roots;
 use hybrid_runner_proto::reason_name;
 use jiff::Timestamp;
 use tokio::time::Instant;
+use tracing::info;
 
 use crate::lease::Verdict;
 use crate::shared::Shared;
 use crate::status::Problem;
-use crate::store::{Batch, Run, RunId, RunState, StoreError};
+use crate::store::{Batch, Figures, Run, RunId, RunState, StoreError};
 pub(crate) use page::text;
 
 /// Final runs of a pipeline that are looked through for its last commit, newest first: all that are kept.
@@ -39,6 +40,8 @@ struct Counts {
     runs: BTreeMap<(&'static str, String), u64>,
     /// Runs that were open at the last look.
     open: BTreeSet<RunId>,
+    /// Runs whose commit began and was not told of.
+    committing: BTreeSet<RunId>,
     /// When each pipeline that may run committed last.
     commits: BTreeMap<String, Option<Timestamp>>,
     leases_lost: BTreeMap<&'static str, u64>,
@@ -76,6 +79,23 @@ impl Metrics {
                 counts.bytes += u64::try_from(bytes).unwrap_or(u64::MAX);
             }
         });
+    }
+
+    /// The commit of a run begins. Whoever waits for it may be dropped in it, as its agent hangs up, and the run be
+    /// committed nevertheless: then the look at the open runs tells of it.
+    pub(crate) fn commit_begins(&self, run_id: RunId) {
+        self.with(|counts| counts.committing.insert(run_id));
+    }
+
+    /// The commit of a run ended: logs it, unless that was done already.
+    pub(crate) fn commit_ended(&self, run_id: RunId, committed: Option<(bool, &Figures)>) {
+        let untold = self.with(|counts| counts.committing.remove(&run_id));
+        if let Some((complete, figures)) = committed.filter(|_| untold) {
+            info!(
+                %run_id, complete, entities = figures.entities, changed = figures.changed,
+                unchanged = figures.unchanged, deleted = figures.deleted, "run committed"
+            );
+        }
     }
 
     /// The lease of a run was ended.
@@ -154,6 +174,8 @@ pub(crate) async fn look(shared: &Shared, open: &[Run]) -> Result<(), StoreError
         // One that was dropped from the store meanwhile ended long ago.
         if let Some(run) = shared.store.run(run_id).await? {
             metrics.ended(&run);
+            let figures = run.figures.as_ref().filter(|_| run.state == RunState::Committed);
+            metrics.commit_ended(run_id, figures.map(|figures| (run.complete, figures)));
         }
         metrics.with(|counts| counts.open.remove(&run_id));
     }

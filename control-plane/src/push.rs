@@ -299,13 +299,12 @@ impl Push {
 
     async fn commit(&self, writer: &Writer, eof: &Eof) -> Result<(), End> {
         let span = info_span!(target: "otel", "commit", count = eof.count);
+        let (metrics, run_id) = (&self.shared.metrics, writer.token.run_id);
+        metrics.commit_begins(run_id);
         let figures = self.shared.store.commit(writer, eof, self.shared.clock.now()).instrument(span).await;
+        metrics.commit_ended(run_id, figures.as_ref().ok().map(|figures| (eof.complete, figures)));
         let figures = figures.map_err(|error| self.end(error))?;
         self.shared.changed();
-        info!(
-            run_id = %writer.token.run_id, complete = eof.complete, entities = figures.entities,
-            changed = figures.changed, unchanged = figures.unchanged, deleted = figures.deleted, "run committed"
-        );
         self.send(push_response::Message::Committed(committed(&figures, eof))).await;
         Ok(())
     }
@@ -354,3 +353,6 @@ fn committed(figures: &Figures, eof: &Eof) -> v1::Committed {
         dangling_foreign_keys: figures.dangling_foreign_keys,
     }
 }
+
+#[cfg(test)]
+mod tests;
