@@ -39,7 +39,8 @@ contract! {
         let again: Vec<Record> = (0..3).map(|seq| record(seq, &format!("t{seq:03}"), "second")).collect();
         store.apply(&writer, &batch(&again[..1])).await.unwrap();
         store.sweep().await.unwrap();
-        let store = subject.crash().await.store();
+        let subject = subject.crash().await;
+        let store = subject.store();
         store.apply(&writer, &batch(&again[1..2])).await.unwrap();
         while store.sweep().await.unwrap() {}
         store.apply(&writer, &batch(&again[2..])).await.unwrap();
