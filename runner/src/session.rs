@@ -231,6 +231,8 @@ pub(crate) enum Command {
     Report(Report),
     /// The answer to a connection test of this session.
     Tested { request_id: String, steps: Vec<TestStep> },
+    /// What there is of the runs' logs is sent and confirmed now: the agent is about to leave.
+    Flush,
 }
 
 /// What the agent thinks of a definition.
