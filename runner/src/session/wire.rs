@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hybrid_runner_connector::{Severity, Stage};
+use hybrid_runner_connector::{KindProgress, Severity, Stage};
 use hybrid_runner_proto::{reason_name, reason_of_name, v1};
 use hybrid_runner_secrets::Redactor;
 use v1::session_request::Message as Request;
@@ -36,6 +36,9 @@ pub(super) const DIAGNOSTIC: &str = "diagnostic";
 /// The contract's limit for sentences, in bytes, and for the one about a reference.
 const MAX_DETAIL: usize = 4 * 1024;
 const MAX_SENTENCE: usize = 1024;
+
+/// Kinds in the progress of a run; a source of this product has six.
+const MAX_KINDS: usize = 16;
 
 /// References that cannot be read, in the answer to a definition; more are left out.
 const MAX_SECRETS: usize = 64;
@@ -313,7 +316,13 @@ fn progress(progress: &RunProgress) -> v1::Progress {
         source_requests: seen.source.requests,
         source_bytes: seen.source.bytes_received,
         records_acked: seen.records_acked,
+        kinds: progress.kinds().into_iter().take(MAX_KINDS).map(of_kind).collect(),
     }
+}
+
+fn of_kind(progress: KindProgress) -> v1::KindProgress {
+    let KindProgress { kind, done, expected } = progress;
+    v1::KindProgress { kind: kind.to_owned(), records_acked: done, records_expected: expected }
 }
 
 /// What a person reads, without the values of secrets. Before it is cut: a piece of a value is not recognised.
