@@ -45,7 +45,7 @@ use crate::retry::Backoff;
 use crate::telemetry::Chain;
 
 pub(crate) use connect::{Certificate, ConnectError, Connector, Link, ProxyError, TlsError, bare};
-pub(crate) use diagnose::{Look, Welcome, definitions, look};
+pub(crate) use diagnose::{LastRun, Look, Looked, Welcome, definitions, look};
 pub(crate) use logs::RunLogs;
 pub(crate) use machine::SessionError;
 pub(crate) use refusal::{Refusal, refusal_of};

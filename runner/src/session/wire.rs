@@ -52,7 +52,7 @@ pub(super) fn received(response: v1::SessionResponse) -> Received {
     let parsed = match response.message {
         None => Err("a message with no content".to_owned()),
         Some(Response::Welcome(welcome)) => welcomed(welcome),
-        Some(Response::Definition(v1::Definition { pipeline, version, workflow_json })) => {
+        Some(Response::Definition(v1::Definition { pipeline, version, workflow_json, .. })) => {
             named(pipeline, "Definition.pipeline")
                 .map(|pipeline| Received::Definition(Definition { pipeline, version, workflow_json }))
         }
@@ -154,7 +154,7 @@ fn duration(duration: Option<prost_types::Duration>, field: &str) -> Result<Dura
         .and_then(|duration| Duration::try_from(duration).map_err(|_negative| format!("{field} is negative")))
 }
 
-fn reason(number: i32) -> Reason {
+pub(super) fn reason(number: i32) -> Reason {
     // A number from a later version is treated as unspecified: the contract says so.
     Reason(reason_name(v1::Reason::try_from(number).unwrap_or_default()))
 }
