@@ -44,7 +44,7 @@ use crate::definitions::FolderError;
 use crate::health::PlanePages;
 use crate::identity::AgentsError;
 use crate::shared::Shared;
-pub use crate::shared::{Progress, SessionInfo};
+pub use crate::shared::{KindProgress, Progress, SessionInfo};
 use crate::store::{Store, StoreError};
 
 /// The largest message, both ways (CONTRACTS §4); a larger one ends its stream.

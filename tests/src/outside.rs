@@ -36,6 +36,12 @@ pub fn faketime(case: &str) -> Option<PathBuf> {
     needs(case, root().join("target/peers/faketime/libfaketimeMT.so.1"), "run tools/peers (it needs Debian's apt-get)")
 }
 
+/// The program of the packet filter; `None`: not run.
+#[must_use]
+pub fn nft(case: &str) -> Option<PathBuf> {
+    needs(case, root().join("target/peers/nftables/nft"), "run tools/peers (it needs Debian's apt-get)")
+}
+
 /// A collector of traces that others wrote; `None`: not run.
 #[must_use]
 pub fn rotel(case: &str) -> Option<PathBuf> {
