@@ -36,6 +36,12 @@ pub fn faketime(case: &str) -> Option<PathBuf> {
     needs(case, root().join("target/peers/faketime/libfaketimeMT.so.1"), "run tools/peers (it needs Debian's apt-get)")
 }
 
+/// The program of the packet filter; `None`: not run.
+#[must_use]
+pub fn nft(case: &str) -> Option<PathBuf> {
+    needs(case, root().join("target/peers/nftables/nft"), "run tools/peers (it needs Debian's apt-get)")
+}
+
 /// The folder of `prometheus` and `promtool`; `None`: not run.
 #[must_use]
 pub fn prometheus(case: &str) -> Option<PathBuf> {
