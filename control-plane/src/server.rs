@@ -19,6 +19,7 @@ mod folder;
 mod handle;
 mod listen;
 mod service;
+mod sweep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -250,6 +251,7 @@ impl Bound {
         tasks.spawn(folder::run(config, Arc::clone(&shared), folder));
         tasks.spawn(certificates.run(Arc::clone(&shared)));
         tasks.spawn(dispatch::run(Arc::clone(&shared)));
+        tasks.spawn(sweep::run(Arc::clone(&shared)));
         info!(%local_addr, ?health_addr, "control plane listens");
 
         let ended = tokio::select! {
