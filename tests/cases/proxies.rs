@@ -163,8 +163,13 @@ async fn tunnel(
     }
     let head = String::from_utf8(head).unwrap();
     let port = head.strip_prefix("CONNECT localhost:").unwrap().split(' ').next().unwrap().parse::<u16>().unwrap();
-    // base64 of USER:PASSWORD
-    if !head.contains("Proxy-Authorization: Basic YWdlbnQ6cFJ4NEtxOVp0N1dt\r\n") {
+    let is_login = |line: &str| {
+        // base64 of USER:PASSWORD
+        let login = "Basic YWdlbnQ6cFJ4NEtxOVp0N1dt";
+        line.split_once(": ")
+            .is_some_and(|(name, value)| name.eq_ignore_ascii_case("proxy-authorization") && value == login)
+    };
+    if !head.lines().any(is_login) {
         near.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n").await.unwrap();
         return;
     }

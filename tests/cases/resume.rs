@@ -216,9 +216,8 @@ async fn taken_over(loss: Loss) {
     let undisturbed = Undisturbed::of(&world).await;
     assert!(entities == undisturbed.entities, "{loss:?}: the entities differ");
     let (calls, most) = (after.count(Kind::Composite), undisturbed.calls + CALLS + lost.div_ceil(A_CALL));
-    eprintln!("{loss:?}: {calls} calls, undisturbed {}, {lost} were described and not durable", undisturbed.calls);
     assert!(calls > undisturbed.calls, "{loss:?}: nothing was lost, so nothing is shown");
-    assert!(calls <= most, "{loss:?}: {calls} calls, at most {most}");
+    assert!(calls <= most, "{loss:?}: {calls} calls, at most {most}, of which {} undisturbed", undisturbed.calls);
     assert!(next.terminate().await.success());
     world.stop().await;
 }

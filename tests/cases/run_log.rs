@@ -1,7 +1,7 @@
 //! The log of a run: on its way, in the store, and as somebody at a terminal follows it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use control_plane::store::{RunId, RunState};
@@ -16,6 +16,7 @@ use hybrid_runner_tests::world::{PIPELINE, RunningAgent, World};
 use hybrid_runner_tests::{PATIENCE, within};
 use serde_json::Value;
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 /// A source that finds nothing and says what it is told: for each permit the next lines.
 #[derive(Clone)]
