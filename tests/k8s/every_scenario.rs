@@ -15,7 +15,9 @@ use super::cluster::{AGENTS, Cluster, PATIENCE};
 /// The namespaces that the scenarios name: that of the release, and those of `everything` and `openshift`.
 const NAMESPACES: [&str; 3] = [AGENTS, "crm", "prod"];
 /// What the API server and its controllers bring by themselves, and what nobody removes.
-const NOT_OURS: [&str; 3] = ["configmap/kube-root-ca.crt", "serviceaccount/default", "event"];
+const NOT_OURS: [&str; 2] = ["ConfigMap/kube-root-ca.crt", "ServiceAccount/default"];
+/// What is said of objects stays for an hour.
+const EVENTS: &str = "events";
 /// What a release is known by.
 const RELEASE: &str = "app.kubernetes.io/instance=crm";
 /// An annotation of the pods that the upgrade brings.
@@ -148,7 +150,9 @@ impl Scenario<'_> {
         self.pods_are_admitted(None).await;
         self.helm(&["uninstall", "crm"]).await;
         self.is_as(&before).await;
-        installed.difference(&before).count()
+        let brought = installed.difference(&before).count();
+        assert!(brought > 3, "{installed:?}");
+        brought
     }
 
     /// Nobody has anything to remark: neither helm nor, through it, the API server.
@@ -216,6 +220,7 @@ impl Scenario<'_> {
         let left = tokio::time::timeout(PATIENCE, left).await;
         let left = match left {
             Ok(left) => left,
+            // Too long: what is there now.
             Err(_) => self.objects().await,
         };
         assert_eq!(left, *before, "{:?} by {}", self.values, self.helm);
@@ -225,22 +230,19 @@ impl Scenario<'_> {
     async fn objects(&self) -> BTreeSet<String> {
         let kinds = ["api-resources", "--namespaced", "--verbs=list,get", "--output=name"];
         let kinds = self.cluster.output("kubectl", &kinds).await.stdout;
-        let kinds: Vec<&str> = kinds.lines().filter(|kind| !NOT_OURS.iter().any(|other| is_of(kind, other))).collect();
-        let mut found = BTreeSet::new();
-        let mut add = |namespace: &str, names: &str| {
-            let ours = names.lines().filter(|name| !NOT_OURS.contains(name));
-            found.extend(ours.map(|name| format!("{namespace} {name}")));
-        };
-        for namespace in NAMESPACES {
-            add(namespace, &self.cluster.kubectl(namespace, &["get", &kinds.join(","), "--output=name"]).await);
-        }
+        let kinds: Vec<&str> = kinds.lines().filter(|kind| kind.split('.').next() != Some(EVENTS)).collect();
+        // One request a kind, for the cluster: a namespace at a time would be three.
+        let each = r#"jsonpath={range .items[*]}{.metadata.namespace} {.kind}/{.metadata.name}{"\n"}{end}"#;
+        let all = self.cluster.kubectl(AGENTS, &["get", &kinds.join(","), "--all-namespaces", "--output", each]).await;
         let nowhere = "clusterroles,clusterrolebindings,validatingwebhookconfigurations,mutatingwebhookconfigurations";
-        add("-", &self.cluster.kubectl(AGENTS, &["get", nowhere, "--selector", RELEASE, "--output=name"]).await);
+        let of_release = ["get", nowhere, "--selector", RELEASE, "--output", each];
+        let of_release = self.cluster.kubectl(AGENTS, &of_release).await;
+        let is_ours = |line: &&str| {
+            let (namespace, name) = line.split_once(' ').unwrap();
+            NAMESPACES.contains(&namespace) && !NOT_OURS.contains(&name)
+        };
+        let mut found: BTreeSet<String> = all.lines().filter(is_ours).map(str::to_owned).collect();
+        found.extend(of_release.lines().map(str::to_owned));
         found
     }
-}
-
-/// Whether a kind, such as `events.events.k8s.io`, is this one.
-fn is_of(kind: &str, other: &str) -> bool {
-    kind.split('.').next() == Some(&format!("{other}s"))
 }
