@@ -170,6 +170,7 @@ impl Cluster {
     }
 }
 
-fn given(name: &str) -> Option<String> {
+/// A variable that `tools/k8s` sets.
+pub(crate) fn given(name: &str) -> Option<String> {
     std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }

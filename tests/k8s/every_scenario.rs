@@ -10,7 +10,7 @@ use hybrid_runner_tests::root;
 use serde_json::{Value, json};
 
 use super::Steps;
-use super::cluster::{AGENTS, Cluster, PATIENCE};
+use super::cluster::{AGENTS, Cluster, PATIENCE, given};
 
 /// The namespaces that the scenarios name: that of the release, and those of `everything` and `openshift`.
 const NAMESPACES: [&str; 3] = [AGENTS, "crm", "prod"];
@@ -26,7 +26,7 @@ const UPGRADED: &str = "podAnnotations.upgraded=yes";
 #[tokio::test]
 async fn every_scenario_is_admitted_and_leaves_nothing_on_a_node() {
     let case = "every_scenario::every_scenario_is_admitted_and_leaves_nothing_on_a_node";
-    if std::env::var_os("K8S_HELMS").is_none() {
+    if given("K8S_HELMS").is_none() {
         eprintln!("not run: {case}: ./test --k8s --long asks for it");
         return;
     }
@@ -42,7 +42,7 @@ async fn every_scenario_is_admitted_and_leaves_nothing_on_the_oldest_api_server(
 }
 
 async fn every_scenario(cluster: &Cluster) {
-    let helms = std::env::var("K8S_HELMS").expect("tools/k8s --long names the programs");
+    let helms = given("K8S_HELMS").expect("tools/k8s --long names the programs");
     let mut steps = Steps::begin();
     let made = prepare(cluster).await;
     let ended = AssertUnwindSafe(each(cluster, helms.split_whitespace(), &mut steps)).catch_unwind().await;
