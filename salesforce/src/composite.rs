@@ -228,6 +228,12 @@ impl MayBeError for &RawValue {
     }
 }
 
+/// A body that a reader reads.
+pub(crate) trait Body<'a>: Sized {
+    /// Reads one; `None` for null.
+    fn read(reader: &mut json::Reader<'a>) -> Result<Option<Self>, Stuck>;
+}
+
 /// The body of a describe's part.
 pub(crate) enum DescribeBody<'a> {
     Describe(Box<Describe<'a>>),
@@ -248,8 +254,7 @@ impl MayBeError for DescribeBody<'_> {
     }
 }
 
-impl<'a> DescribeBody<'a> {
-    /// Reads one; `None` for null.
+impl<'a> Body<'a> for DescribeBody<'a> {
     fn read(reader: &mut json::Reader<'a>) -> Result<Option<Self>, Stuck> {
         Ok(Some(match reader.peek()? {
             b'n' => return reader.skip().map(|()| None),
@@ -261,18 +266,17 @@ impl<'a> DescribeBody<'a> {
 }
 
 /// A part as it is read: what has to be there may be missing.
-#[derive(Default)]
-struct DescribePart<'a> {
-    body: Option<DescribeBody<'a>>,
+struct Partial<'a, B> {
+    body: Option<B>,
     http_headers: Option<IfObject<PartHeaders<'a>>>,
     http_status_code: Option<u16>,
     reference_id: Option<Cow<'a, str>>,
 }
 
-impl<'a> DescribePart<'a> {
+impl<'a, B: Body<'a>> Partial<'a, B> {
     fn member(key: &str) -> Member<'a, Self> {
         match key {
-            "body" => |part, reader| set(&mut part.body, DescribeBody::read(reader)),
+            "body" => |part, reader| set(&mut part.body, B::read(reader)),
             "httpHeaders" => |part, reader| set(&mut part.http_headers, reader.value()),
             "httpStatusCode" => |part, reader| set(&mut part.http_status_code, reader.value()),
             "referenceId" => |part, reader| set(&mut part.reference_id, reader.text()),
@@ -281,11 +285,11 @@ impl<'a> DescribePart<'a> {
     }
 }
 
-impl<'a> Part<'a, DescribeBody<'a>> {
-    fn read(reader: &mut json::Reader<'a>) -> Result<Self, Stuck> {
-        let mut part = DescribePart::default();
-        reader.object(&mut part, &mut Order::new(DescribePart::member))?;
-        let DescribePart { body, http_headers, http_status_code, reference_id } = part;
+impl<'a, B: Body<'a>> Part<'a, B> {
+    pub(crate) fn read(reader: &mut json::Reader<'a>) -> Result<Self, Stuck> {
+        let mut part = Partial { body: None, http_headers: None, http_status_code: None, reference_id: None };
+        reader.object(&mut part, &mut Order::new(Partial::member))?;
+        let Partial { body, http_headers, http_status_code, reference_id } = part;
         match (http_status_code, reference_id) {
             (Some(http_status_code), Some(reference_id)) => {
                 Ok(Self { body, http_headers, http_status_code, reference_id })
@@ -301,6 +305,14 @@ impl<'a> Part<'a, DescribeBody<'a>> {
 struct PartHeaders<'a> {
     #[serde(rename = "Last-Modified", alias = "last-modified", borrow, deserialize_with = "text")]
     last_modified: Option<Cow<'a, str>>,
+}
+
+impl<'a> Part<'a> {
+    /// The same part, its body read.
+    pub(crate) fn with_body<B>(self, read: impl FnOnce(&'a RawValue) -> Option<B>) -> Part<'a, B> {
+        let Self { body, http_headers, http_status_code, reference_id } = self;
+        Part { body: body.and_then(read), http_headers, http_status_code, reference_id }
+    }
 }
 
 impl<B: MayBeError> Part<'_, B> {
@@ -372,12 +384,10 @@ pub(crate) fn numbered(reference_id: &str, reference: fn(usize) -> String) -> Op
 
 /// A part whose body is read unless it is too large.
 fn weighed(part: Part<'_>) -> Part<'_, DescribeBody<'_>> {
-    let Part { body, http_headers, http_status_code, reference_id } = part;
-    let body = body.and_then(|body| match body.get() {
+    part.with_body(|body| match body.get() {
         text if text.len() > MAX_DESCRIBE => Some(DescribeBody::TooLarge(text.len())),
         text => json::read_all(text, DescribeBody::read).unwrap_or(Some(DescribeBody::Other)),
-    });
-    Part { body, http_headers, http_status_code, reference_id }
+    })
 }
 
 /// It may be read when it is asked for again.

@@ -151,6 +151,16 @@ impl<'a> Reader<'a> {
         Ok(value)
     }
 
+    /// A value, and the text that it was read from.
+    pub(crate) fn with_text<T>(
+        &mut self,
+        read: impl FnOnce(&mut Self) -> Result<T, Stuck>,
+    ) -> Result<(T, &'a str), Stuck> {
+        let start = self.at;
+        let value = read(self)?;
+        Ok((value, self.text.get(start..self.at).ok_or(Stuck)?))
+    }
+
     /// Passes a value.
     pub(crate) fn skip(&mut self) -> Result<(), Stuck> {
         match self.peek()? {

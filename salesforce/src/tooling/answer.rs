@@ -1,18 +1,21 @@
 //! What Salesforce answers, read without a copy as far as nothing is kept.
 
+mod body;
+
 use std::borrow::Cow;
 use std::collections::{BTreeMap, HashMap};
 
 use serde::{Deserialize, Deserializer};
 
+use self::body::{Body, Row, Said};
 use super::call::{Of, Part, Request, ToolingCall, reference};
 use super::pack::MAX_ROWS;
 use crate::annotations::{FieldAnnotations, Vocabulary};
 use crate::composite;
-use crate::describe::lenient::{IfObject, Scalar, each, is_true, text};
+use crate::describe::lenient::{IfObject, Scalar, each, text};
 use crate::describe::parse_object;
 use crate::http::ErrorCode;
-use crate::json::first_in;
+use crate::json::{first_in, read_first_in};
 
 /// What became of one question of a call.
 #[derive(Debug, PartialEq, Eq)]
@@ -63,16 +66,24 @@ impl<'a> Replies<'a> {
 
     /// Reads the part that a text begins with, and returns its length.
     pub(super) fn read(&mut self, text: &str) -> serde_json::Result<usize> {
-        let (part, length) = first_in::<composite::Part<'_>>(text)?;
+        let (part, length) = match read_first_in(text, composite::Part::<Body<'_>>::read) {
+            // Of another body than its reader takes, the other parts are read nevertheless.
+            Err(error) if error.is_data() => {
+                let (part, length) = first_in::<composite::Part<'_>>(text)?;
+                (part.with_body(|body| Some(Body::unreadable(body.get()))), length)
+            }
+            read => read?,
+        };
         if let Some(code) = part.ends_the_run() {
             self.end.get_or_insert((part.http_status_code, code));
         }
         let index = composite::numbered(&part.reference_id, reference);
         if let Some((index, said @ None)) = index.and_then(|index| Some((index, self.said.get_mut(index)?))) {
-            let reply = body_of(&part).and_then(|body| match &self.call.request {
-                Request::Tooling(asked) => asked.get(index).map_or_else(|| Err(nothing()), |asked| reply(asked, body)),
-                Request::Owners { .. } => owners(body),
-                Request::Counts { .. } => Ok(counts(body)),
+            let reply = said_by(part).and_then(|said| match &self.call.request {
+                Request::Tooling(asked) => asked.get(index).map_or_else(|| Err(nothing()), |asked| reply(asked, said)),
+                Request::Owners { .. } => owners(said),
+                // The one question whose answer has no parts.
+                Request::Counts { .. } => Err(nothing()),
             });
             *said = Some(reply.unwrap_or_else(|reply| reply));
         }
@@ -94,16 +105,19 @@ fn nothing() -> Reply {
     Reply::Unreadable("the answer has no part for it")
 }
 
-fn reply(asked: &Part, body: &[u8]) -> Result<Reply, Reply> {
+fn reply(asked: &Part, said: Said<'_>) -> Result<Reply, Reply> {
     match asked.of {
-        Of::Vocabulary => vocabulary(body),
-        Of::Entities => entities(asked, body),
-        Of::Fields(_) => fields(asked, body),
+        Of::Vocabulary => match said.vocabulary {
+            Some(vocabulary) => Ok(Reply::Vocabulary(vocabulary)),
+            None => Err(Reply::Unreadable("the describe of FieldDefinition cannot be read")),
+        },
+        Of::Entities => entities(asked, said),
+        Of::Fields(_) => fields(asked, said),
     }
 }
 
-/// The body of a part that was answered.
-fn body_of<'a>(part: &composite::Part<'a>) -> Result<&'a [u8], Reply> {
+/// What the body of a part says that was answered.
+fn said_by<'a>(part: composite::Part<'a, Body<'a>>) -> Result<Said<'a>, Reply> {
     // A redirect or a "not modified" that was not asked for refuses nothing.
     if part.http_status_code < 400 && part.http_status_code != 200 {
         return Err(Reply::Unreadable("its part of the answer has a status that is none of an answer"));
@@ -111,92 +125,14 @@ fn body_of<'a>(part: &composite::Part<'a>) -> Result<&'a [u8], Reply> {
     if part.http_status_code != 200 {
         return Err(Reply::Refused { status: part.http_status_code, code: part.code() });
     }
-    part.body.map(|body| body.get().as_bytes()).ok_or(Reply::Unreadable("its part of the answer is empty"))
+    let body = part.body.ok_or(Reply::Unreadable("its part of the answer is empty"))?;
+    body.said.ok_or(Reply::Unreadable("its part of the answer cannot be read"))
 }
 
-#[derive(Deserialize)]
-#[serde(bound(deserialize = "T: Row<'de>"))]
-struct Page<T> {
-    done: Option<bool>,
-    #[serde(default, deserialize_with = "rows")]
-    records: Option<Rows<T>>,
-}
-
-/// How many rows there are, and those of them that say something.
-struct Rows<T> {
-    count: usize,
-    said: Vec<T>,
-}
-
-trait Row<'de>: Deserialize<'de> {
-    fn says_something(&self) -> bool;
-}
-
-fn rows<'de, D: Deserializer<'de>, T: Row<'de>>(deserializer: D) -> Result<Option<Rows<T>>, D::Error> {
-    each(deserializer, Rows { count: 0, said: Vec::new() }, |rows, row: IfObject<T>| {
-        rows.count += 1;
-        rows.said.extend(row.0.filter(Row::says_something));
-    })
-}
-
-impl<T> Page<T> {
-    fn parse<'de>(body: &'de [u8]) -> Result<(Vec<T>, bool), Reply>
-    where
-        T: Row<'de>,
-    {
-        let page: Self =
-            parse_object(body).map_err(|_error| Reply::Unreadable("the answer to its query cannot be read"))?;
-        let rows = page.records.ok_or(Reply::Unreadable("the answer to its query has no rows"))?;
-        Ok((rows.said, rows.count <= MAX_ROWS && page.done != Some(false)))
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct EntityRow<'a> {
-    #[serde(borrow, default, deserialize_with = "text")]
-    qualified_api_name: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "said")]
-    description: Option<Cow<'a, str>>,
-}
-
-impl<'de: 'a, 'a> Row<'de> for EntityRow<'a> {
-    fn says_something(&self) -> bool {
-        self.description.is_some()
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct FieldRow<'a> {
-    #[serde(borrow, default, deserialize_with = "text")]
-    qualified_api_name: Option<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    entity_definition: Option<IfObject<EntityRow<'a>>>,
-    #[serde(borrow, default, deserialize_with = "said")]
-    description: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "said")]
-    security_classification: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "said")]
-    compliance_group: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "said")]
-    business_status: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "said")]
-    business_owner_id: Option<Cow<'a, str>>,
-}
-
-impl<'de: 'a, 'a> Row<'de> for FieldRow<'a> {
-    fn says_something(&self) -> bool {
-        let Self { description, security_classification, compliance_group, business_status, business_owner_id, .. } =
-            self;
-        let all = [description, security_classification, compliance_group, business_status, business_owner_id];
-        all.into_iter().any(Option::is_some)
-    }
-}
-
-/// A text that is not blank.
-fn said<'de: 'a, 'a, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Cow<'a, str>>, D::Error> {
-    Ok(text(deserializer)?.filter(|text| !text.trim().is_empty()))
+/// The rows of a query that say something, and whether there are no more.
+fn rows(said: Said<'_>) -> Result<(Vec<Row<'_>>, bool), Reply> {
+    let rows = said.rows.ok_or(Reply::Unreadable("the answer to its query has no rows"))?;
+    Ok((rows.said, rows.count <= MAX_ROWS && said.done != Some(false)))
 }
 
 /// The places of a query's objects, by their names in lower case.
@@ -204,8 +140,8 @@ fn places(asked: &Part) -> HashMap<String, usize> {
     asked.objects.iter().enumerate().map(|(place, object)| (object.name.to_ascii_lowercase(), place)).collect()
 }
 
-fn entities(asked: &Part, body: &[u8]) -> Result<Reply, Reply> {
-    let (rows, whole) = Page::<EntityRow<'_>>::parse(body)?;
+fn entities(asked: &Part, said: Said<'_>) -> Result<Reply, Reply> {
+    let (rows, whole) = rows(said)?;
     let places = places(asked);
     let said = rows.into_iter().filter_map(|row| {
         let place = places.get(&row.qualified_api_name?.to_ascii_lowercase())?;
@@ -214,13 +150,12 @@ fn entities(asked: &Part, body: &[u8]) -> Result<Reply, Reply> {
     Ok(Reply::Entities { said: said.collect(), whole })
 }
 
-fn fields(asked: &Part, body: &[u8]) -> Result<Reply, Reply> {
-    let (rows, whole) = Page::<FieldRow<'_>>::parse(body)?;
+fn fields(asked: &Part, answer: Said<'_>) -> Result<Reply, Reply> {
+    let (rows, whole) = rows(answer)?;
     let places = places(asked);
     let mut said: Vec<FieldsOf> = asked.objects.iter().map(|_| FieldsOf::default()).collect();
     for row in rows {
-        let object = row.entity_definition.and_then(|entity| entity.0?.qualified_api_name);
-        let place = object.and_then(|object| places.get(&object.to_ascii_lowercase()));
+        let place = row.object.and_then(|object| places.get(&object.to_ascii_lowercase()));
         let Some((object, name)) = place.and_then(|place| said.get_mut(*place)).zip(row.qualified_api_name) else {
             continue;
         };
@@ -243,73 +178,8 @@ fn fields(asked: &Part, body: &[u8]) -> Result<Reply, Reply> {
     Ok(Reply::Fields { said, whole })
 }
 
-#[derive(Deserialize)]
-struct Described {
-    #[serde(default, deserialize_with = "picklists")]
-    fields: Option<Vocabulary>,
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PicklistField<'a> {
-    #[serde(borrow, default, deserialize_with = "text")]
-    name: Option<Cow<'a, str>>,
-    #[serde(default, deserialize_with = "active_values")]
-    picklist_values: Option<Vec<String>>,
-}
-
-#[derive(Deserialize)]
-struct PicklistValue<'a> {
-    #[serde(default, deserialize_with = "is_true")]
-    active: bool,
-    #[serde(borrow, default, deserialize_with = "said")]
-    value: Option<Cow<'a, str>>,
-}
-
-fn picklists<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vocabulary>, D::Error> {
-    each(deserializer, Vocabulary::default(), |vocabulary, field: IfObject<PicklistField<'de>>| {
-        let Some(PicklistField { name: Some(name), picklist_values: Some(values) }) = field.0 else { return };
-        match &*name {
-            "SecurityClassification" => vocabulary.sensitivity = values,
-            "ComplianceGroup" => vocabulary.compliance = values,
-            "BusinessStatus" => vocabulary.status = values,
-            _ => {}
-        }
-    })
-}
-
-fn active_values<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<String>>, D::Error> {
-    each(deserializer, Vec::new(), |values, value: IfObject<PicklistValue<'de>>| {
-        let active = value.0.filter(|value| value.active).and_then(|value| value.value);
-        values.extend(active.map(Cow::into_owned));
-    })
-}
-
-fn vocabulary(body: &[u8]) -> Result<Reply, Reply> {
-    let unreadable = Reply::Unreadable("the describe of FieldDefinition cannot be read");
-    match parse_object::<Described>(body) {
-        Ok(Described { fields: Some(vocabulary) }) => Ok(Reply::Vocabulary(vocabulary)),
-        Ok(_) | Err(_) => Err(unreadable),
-    }
-}
-
-#[derive(Deserialize)]
-#[serde(rename_all = "PascalCase")]
-struct OwnerRow<'a> {
-    #[serde(borrow, default, deserialize_with = "said")]
-    id: Option<Cow<'a, str>>,
-    #[serde(borrow, default, deserialize_with = "said")]
-    name: Option<Cow<'a, str>>,
-}
-
-impl<'de: 'a, 'a> Row<'de> for OwnerRow<'a> {
-    fn says_something(&self) -> bool {
-        self.id.is_some() && self.name.is_some()
-    }
-}
-
-fn owners(body: &[u8]) -> Result<Reply, Reply> {
-    let (rows, _whole) = Page::<OwnerRow<'_>>::parse(body)?;
+fn owners(said: Said<'_>) -> Result<Reply, Reply> {
+    let (rows, _whole) = rows(said)?;
     let named = rows.into_iter().filter_map(|row| Some((row.id?.into_owned(), row.name?.into_owned())));
     Ok(Reply::Owners(named.collect()))
 }
