@@ -10,7 +10,7 @@
     clippy::print_stderr,
     reason = "the store's own cases use the rest of it, and say when they are not run"
 )]
-mod moto;
+pub(crate) mod moto;
 mod tapped;
 
 use std::collections::BTreeSet;

@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use hybrid_runner_tests::processes::{Running, command, output_within, program};
+use hybrid_runner_tests::processes::{Output, Running, command, output_within, program};
 use hybrid_runner_tests::root;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 /// How long a step may take, on a machine that does ten other things.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
@@ -18,24 +19,36 @@ pub(crate) const AGENTS: &str = "hybrid-runner-test";
 /// The namespace of what they talk to.
 pub(crate) const BESIDE: &str = "hybrid-runner-test-beside";
 
-/// A cluster, whose address is in `KUBECONFIG`.
+/// A cluster.
 pub(crate) struct Cluster {
     /// Files of the test.
     pub(crate) dir: TempDir,
     load: Vec<String>,
+    kubeconfig: String,
+    /// Whether controllers and a kubelet are behind the API server, so that pods come and go.
+    pub(crate) has_nodes: bool,
 }
 
 impl Cluster {
     /// The cluster that `tools/k8s` found or started; `None`: not run.
     pub(crate) fn find(case: &str) -> Option<Self> {
-        let given = |name: &str| std::env::var_os(name).map(|value| value.to_string_lossy().into_owned());
-        let (Some(_), Some(load)) = (given("KUBECONFIG"), given("K8S_LOAD")) else {
+        let (Some(kubeconfig), Some(load)) = (given("KUBECONFIG"), given("K8S_LOAD")) else {
             // Also where `CI` is set: a node takes longer to build than everything else.
             eprintln!("not run: {case}: it needs a cluster, and ./test --k8s finds or starts one");
             return None;
         };
         let load = load.split_whitespace().map(str::to_owned).collect();
-        Some(Self { dir: TempDir::new().unwrap(), load })
+        Some(Self { dir: TempDir::new().unwrap(), load, kubeconfig, has_nodes: true })
+    }
+
+    /// The API server alone of the oldest Kubernetes that the chart supports, which `tools/k8s --long` started; `None`: not
+    /// run.
+    pub(crate) fn oldest(case: &str) -> Option<Self> {
+        let Some(kubeconfig) = given("K8S_OLDEST") else {
+            eprintln!("not run: {case}: it needs the oldest API server, and ./test --k8s --long starts one");
+            return None;
+        };
+        Some(Self { dir: TempDir::new().unwrap(), load: Vec::new(), kubeconfig, has_nodes: false })
     }
 
     /// A file of the test.
@@ -53,12 +66,21 @@ impl Cluster {
         self.run("helm", &[arguments, &["--namespace", AGENTS, TIMEOUT]].concat()).await
     }
 
-    async fn run(&self, program: &str, arguments: &[&str]) -> String {
-        let mut run = command(Path::new(program));
-        run.args(arguments).current_dir(self.dir.path());
-        let output = output_within(PATIENCE, run).await;
+    /// A program that is given this cluster; what it printed, after it has ended well.
+    pub(crate) async fn output(&self, program: &str, arguments: &[&str]) -> Output {
+        let output = output_within(PATIENCE, self.command(program, arguments)).await;
         assert_eq!(output.code(), 0, "{program} {arguments:?}\n{}{}", output.stdout, output.stderr);
-        output.stdout
+        output
+    }
+
+    async fn run(&self, program: &str, arguments: &[&str]) -> String {
+        self.output(program, arguments).await.stdout
+    }
+
+    fn command(&self, program: &str, arguments: &[&str]) -> Command {
+        let mut command = command(Path::new(program));
+        command.args(arguments).current_dir(self.dir.path()).env("KUBECONFIG", &self.kubeconfig);
+        command
     }
 
     /// As JSON, what `kubectl get …` finds.
@@ -82,8 +104,7 @@ impl Cluster {
 
     /// Follows the log of a pod from its beginning.
     pub(crate) fn follow(&self, namespace: &str, pod: &str) -> Running {
-        let mut follow = command(Path::new("kubectl"));
-        follow.args(["--namespace", namespace, "logs", "--follow", pod]);
+        let follow = self.command("kubectl", &["--namespace", namespace, "logs", "--follow", pod]);
         Running::start(follow, &self.file(&format!("{pod}.log")))
     }
 
@@ -108,39 +129,48 @@ impl Cluster {
         assert_eq!(removed.code(), 0, "{removed:?}");
     }
 
-    /// The namespaces, under the restricted standard.
-    pub(crate) async fn make_namespaces(&self) {
-        for name in [AGENTS, BESIDE] {
-            let labels = json!({"pod-security.kubernetes.io/enforce": "restricted"});
+    /// Makes namespaces under the restricted standard: pods that break it are refused, and who makes pods is warned.
+    pub(crate) async fn make_namespaces(&self, names: &[&str]) {
+        for name in names {
+            let labels = json!({
+                "pod-security.kubernetes.io/enforce": "restricted",
+                "pod-security.kubernetes.io/warn": "restricted",
+            });
             let namespace =
                 json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}});
             let file = self.file("namespace.json");
             std::fs::write(&file, namespace.to_string()).unwrap();
             // Not `apply`: what a run before this one left over, or what is somebody else's, is not worked on.
             self.run("kubectl", &["create", "--filename", file.to_str().unwrap()]).await;
-            // No pod is admitted before.
-            self.wait_for(name, "create", "serviceaccount/default").await;
+            if self.has_nodes {
+                // No pod is admitted before.
+                self.wait_for(name, "create", "serviceaccount/default").await;
+            }
         }
     }
 
-    /// Removes the namespaces and all that is in them.
-    pub(crate) async fn clean(&self) {
-        self.run("kubectl", &["delete", "namespace", AGENTS, BESIDE, "--ignore-not-found", TIMEOUT]).await;
+    /// Removes namespaces and all that is in them.
+    pub(crate) async fn clean(&self, names: &[&str]) {
+        self.run("kubectl", &[&["delete", "namespace", "--ignore-not-found", TIMEOUT], names].concat()).await;
     }
 
     /// What happened in the namespaces, for whoever reads that the test failed.
-    pub(crate) async fn tell(&self) {
-        for namespace in [AGENTS, BESIDE] {
+    pub(crate) async fn tell(&self, namespaces: &[&str]) {
+        for namespace in namespaces {
             for arguments in [
                 &["get", "pods", "--output", "wide"][..],
                 &["get", "events", "--sort-by", ".lastTimestamp"],
                 &["logs", "--selector", "app.kubernetes.io/instance", "--prefix", "--tail", "40"],
             ] {
-                let mut tell = command(Path::new("kubectl"));
-                tell.args(["--namespace", namespace]).args(arguments);
+                let tell = self.command("kubectl", &[&["--namespace", namespace], arguments].concat());
                 let told = output_within(PATIENCE, tell).await;
                 eprintln!("kubectl {arguments:?} in {namespace}:\n{}{}", told.stdout, told.stderr);
             }
         }
     }
+}
+
+/// A variable that `tools/k8s` sets.
+pub(crate) fn given(name: &str) -> Option<String> {
+    std::env::var_os(name).map(|value| value.to_string_lossy().into_owned())
 }

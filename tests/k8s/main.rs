@@ -10,6 +10,7 @@
 
 mod beside;
 mod cluster;
+mod every_scenario;
 
 use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, resume_unwind};
@@ -23,7 +24,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use beside::{Beside, add_agent, openbao};
-use cluster::{AGENTS, Cluster};
+use cluster::{AGENTS, BESIDE, Cluster};
 
 /// The records of a run that are durable before it is disturbed: some, and not nearly all of its entities.
 const SOME: u64 = 60;
@@ -62,12 +63,12 @@ async fn an_agent_installed_by_helm_loses_nothing_to_a_kill_an_upgrade_and_a_rot
     cluster.load("sandbox", "localhost/sandbox:k8s-1").await;
     cluster.load(openbao.to_str().unwrap(), "localhost/openbao:k8s-1").await;
     steps.saw("the images are on the node");
-    cluster.make_namespaces().await;
+    cluster.make_namespaces(&[AGENTS, BESIDE]).await;
     let ended = AssertUnwindSafe(scenario(&cluster, &mut steps)).catch_unwind().await;
     if ended.is_err() {
-        cluster.tell().await;
+        cluster.tell(&[AGENTS, BESIDE]).await;
     }
-    cluster.clean().await;
+    cluster.clean(&[AGENTS, BESIDE]).await;
     if let Err(panic) = ended {
         resume_unwind(panic);
     }
