@@ -22,7 +22,7 @@ use bytes::Bytes;
 use hybrid_runner_secrets::{Purpose, Resolver, SecretRef};
 
 pub use error::{DefinitionError, Reason, SourceError};
-pub use progress::{Progress, ProgressSnapshot, Stage};
+pub use progress::{Expected, KindProgress, Progress, ProgressSnapshot, Stage};
 
 /// One OpenMetadata Create request, ready to travel, or that it is what was committed.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -19,6 +19,7 @@ mod folder;
 mod handle;
 mod listen;
 mod service;
+mod sweep;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -43,7 +44,7 @@ use crate::definitions::FolderError;
 use crate::health::PlanePages;
 use crate::identity::AgentsError;
 use crate::shared::Shared;
-pub use crate::shared::{Progress, SessionInfo};
+pub use crate::shared::{KindProgress, Progress, SessionInfo};
 use crate::store::{Store, StoreError};
 
 /// The largest message, both ways (CONTRACTS §4); a larger one ends its stream.
@@ -250,6 +251,7 @@ impl Bound {
         tasks.spawn(folder::run(config, Arc::clone(&shared), folder));
         tasks.spawn(certificates.run(Arc::clone(&shared)));
         tasks.spawn(dispatch::run(Arc::clone(&shared)));
+        tasks.spawn(sweep::run(Arc::clone(&shared)));
         info!(%local_addr, ?health_addr, "control plane listens");
 
         let ended = tokio::select! {

@@ -12,8 +12,8 @@ mod machine;
 use std::sync::Arc;
 use std::time::Duration;
 
-use hybrid_runner_proto::reason_name;
 use hybrid_runner_proto::v1::{self, Reason, SessionRequest, SessionResponse, session_response};
+use hybrid_runner_proto::{reason_name, reason_of_name};
 use prost::Message as _;
 use tokio::time::Instant;
 use tonic::{Code, Streaming};
@@ -50,6 +50,9 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The largest message of a session.
 const MAX_MESSAGE: usize = 256 * 1024;
+
+/// Runs of a pipeline among which the last one that is over is: newer ones wait or are under way, and those are few.
+const RECENT: u32 = 16;
 
 /// Drives a session until the agent leaves, breaks the protocol or falls silent, or the control plane stops.
 pub(crate) async fn run(
@@ -138,9 +141,7 @@ impl Driver {
         let performed = match effect {
             Effect::Welcome(hello) => self.welcome(hello).await,
             Effect::SendDefinition { pipeline, version, workflow_json } => {
-                self.send(session_response::Message::Definition(v1::Definition { pipeline, version, workflow_json }))
-                    .await;
-                Ok(None)
+                self.send_definition(pipeline, version, workflow_json).await
             }
             Effect::SendRemoved(pipeline) => {
                 self.send(session_response::Message::DefinitionRemoved(v1::DefinitionRemoved { pipeline })).await;
@@ -212,6 +213,38 @@ impl Driver {
         }
         let resumed = hello.held.into_iter().filter(|token| resumed.contains(&token.run_id)).collect();
         Ok(Some(Input::Resumed(resumed)))
+    }
+
+    /// Who only looks is told how the pipeline's last run ended, too.
+    async fn send_definition(
+        &self,
+        pipeline: String,
+        version: u64,
+        workflow_json: String,
+    ) -> Result<Option<Input>, StoreError> {
+        let last_run = match self.session {
+            Some(_) => None,
+            None => Some(self.last_run(&pipeline).await?),
+        };
+        let definition = v1::Definition { pipeline, version, workflow_json, last_run };
+        self.send(session_response::Message::Definition(definition)).await;
+        Ok(None)
+    }
+
+    async fn last_run(&self, pipeline: &str) -> Result<v1::LastRun, StoreError> {
+        let runs = self.shared.store.runs(Some(pipeline), RECENT).await?;
+        let Some(run) = runs.iter().find(|run| run.state.is_final()) else { return Ok(v1::LastRun::default()) };
+        let state = match run.state {
+            RunState::Committed => v1::LastRunState::Committed,
+            RunState::Failed => v1::LastRunState::Failed,
+            RunState::Cancelled => v1::LastRunState::Cancelled,
+            RunState::Queued | RunState::Granted | RunState::Running => v1::LastRunState::Unspecified,
+        };
+        let reason = run.reason.as_deref().filter(|_| run.state == RunState::Failed).and_then(reason_of_name);
+        let ago = run.ended_at.map(|at| self.shared.clock.now().duration_since(at));
+        // A clock that was set back makes it now.
+        let ended_ago = ago.map(|ago| wire::duration(Duration::try_from(ago).unwrap_or_default()));
+        Ok(v1::LastRun { state: state.into(), reason: reason.unwrap_or_default().into(), ended_ago })
     }
 
     async fn save_verdict(&self, status: incoming::DefinitionStatus) -> Result<Option<Input>, StoreError> {

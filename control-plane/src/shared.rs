@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use hybrid_runner_observability::Roots;
+use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
@@ -36,6 +37,19 @@ pub struct Progress {
     pub source_bytes: u64,
     /// Records that are durable here.
     pub records_acked: u64,
+    /// The same by kind, as far as the agent knows.
+    pub kinds: Vec<KindProgress>,
+}
+
+/// How far the records of one kind are, as the agent said.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KindProgress {
+    /// As in the records.
+    pub kind: String,
+    /// Records that are durable here.
+    pub acked: u64,
+    /// How many there will be.
+    pub expected: u64,
 }
 
 /// An agent that is connected.

@@ -218,6 +218,12 @@ pub trait Store: ConnectionTests + RunWatch + Send + Sync + std::fmt::Debug {
     /// [`WriteError`]; nothing was committed.
     async fn commit(&self, writer: &Writer, eof: &Eof, now: Timestamp) -> Result<Figures, WriteError>;
 
+    /// Deletes a bounded part of what runs staged and dropped, which nobody sees any more. Returns whether there is more.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn sweep(&self) -> Result<bool, StoreError>;
+
     /// Keeps an event of a run, unless the token is not current or there are [`MAX_EVENTS`] already.
     ///
     /// # Errors

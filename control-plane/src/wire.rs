@@ -6,12 +6,16 @@ use hybrid_runner_proto::v1;
 use hybrid_runner_proto::v1::Reason;
 
 use crate::digest::Hash;
-use crate::shared::Progress;
+use crate::shared::{KindProgress, Progress};
 use crate::status::Problem;
 use crate::store::{LeaseId, Token};
 
 /// A sentence for the operator, in bytes.
 pub(crate) const MAX_DETAIL: usize = 4 * 1024;
+
+/// Kinds in the progress of a run, and the name of one in bytes, as in a record.
+const MAX_KINDS: usize = 16;
+const MAX_KIND: usize = 64;
 
 /// A token as sent. `None` when it cannot be one that was granted here: it names no run, or no lease.
 pub(crate) fn token(token: Option<&v1::WriteToken>) -> Option<Token> {
@@ -65,8 +69,8 @@ pub(crate) fn reason(number: i32) -> &'static str {
 }
 
 /// A run's progress.
-pub(crate) fn progress(progress: &v1::Progress) -> Progress {
-    Progress {
+pub(crate) fn progress(progress: v1::Progress) -> Result<Progress, Problem> {
+    Ok(Progress {
         stage: match progress.stage() {
             v1::Stage::Unspecified => "",
             v1::Stage::Login => "login",
@@ -80,5 +84,18 @@ pub(crate) fn progress(progress: &v1::Progress) -> Progress {
         source_requests: progress.source_requests,
         source_bytes: progress.source_bytes,
         records_acked: progress.records_acked,
+        kinds: kinds(progress.kinds)?,
+    })
+}
+
+fn kinds(sent: Vec<v1::KindProgress>) -> Result<Vec<KindProgress>, Problem> {
+    if sent.len() > MAX_KINDS {
+        let found = sent.len();
+        return Err(Problem::limit(format!("Progress.kinds has {found} entries; accepted: at most {MAX_KINDS}")));
     }
+    let kind = |sent: v1::KindProgress| {
+        let kind = text(sent.kind, MAX_KIND, "KindProgress.kind")?;
+        Ok(KindProgress { kind, acked: sent.records_acked, expected: sent.records_expected })
+    };
+    sent.into_iter().map(kind).collect()
 }

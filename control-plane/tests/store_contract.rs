@@ -213,6 +213,8 @@ macro_rules! contract {
 
 #[path = "store_contract/backup.rs"]
 mod backup;
+#[path = "store_contract/dropped.rs"]
+mod dropped;
 #[path = "store_contract/model.rs"]
 mod model;
 #[path = "store_contract/resume.rs"]

@@ -213,13 +213,17 @@ pub(crate) async fn examine(config: &AgentConfig, only: &[Check]) -> Examination
     let mut stores = StoreFindings::new(seen);
     way::blame_store(&mut findings, proxy_store.as_deref(), &stores);
     findings.extend(machine::look(config.slots));
-    if let Some(definitions) = definitions {
+    if let Some(looked) = definitions {
+        findings.extend(looked.iter().map(|looked| salesforce::last_run(&looked.definition.pipeline, looked.last_run)));
+        let definitions = looked.into_iter().map(|looked| looked.definition).collect();
         let (pipelines, planned) = secrets::plan(config, &connectors, definitions);
         findings.extend(planned);
         if wanted.needs(Check::References) {
             let (pipelines, read) = secrets::read(pipelines, &mut stores, ends).await;
             findings.extend(read);
             if wanted.needs(Check::Salesforce) {
+                // They say more than how the last run ended.
+                findings.retain(|finding| finding.check != Check::Salesforce);
                 findings.extend(salesforce::log_in(pipelines, ends).await);
             }
         }
@@ -251,13 +255,16 @@ impl Wanted {
     /// known of is skipped.
     fn of(&self, mut findings: Vec<Finding>) -> Vec<Finding> {
         let is_shown = |finding: &Finding| {
-            self.asks_for(finding.check) || finding.status == Status::Fail && self.needs(finding.check)
+            self.asks_for(finding.check)
+                || finding.status == Status::Fail && self.needs(finding.check)
+                // How the last runs ended costs nothing; who asks for logins is shown these.
+                || finding.check == Check::Salesforce && self.0.is_empty()
         };
         findings.retain(is_shown);
         let known = |check: Check| findings.iter().any(|finding| finding.check == check);
         let absent = Check::value_variants().iter().copied().filter(|check| self.asks_for(*check) && !known(*check));
         let mut skipped: Vec<_> = absent.map(|check| Finding::skipped(check, &why_absent(check, &findings))).collect();
-        if self.0.is_empty() {
+        if self.0.is_empty() && !known(Check::Salesforce) {
             skipped.push(Finding::skipped(Check::Salesforce, "no login is spent; `--only salesforce` logs in"));
         }
         findings.extend(skipped);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use hybrid_runner_connector::{Notice, Progress, ProgressSnapshot, Summary};
+use hybrid_runner_connector::{KindProgress, Notice, Progress, ProgressSnapshot, Summary};
 
 use crate::metrics::UploadCounts;
 
@@ -212,6 +212,12 @@ impl RunProgress {
     /// What the upload counts for metrics.
     pub(crate) fn counts(&self) -> &UploadCounts {
         &self.counts
+    }
+
+    /// How many records of each kind are durable of how many, once the source knows.
+    #[must_use]
+    pub fn kinds(&self) -> Vec<KindProgress> {
+        self.source.kinds(self.acked.load(Relaxed))
     }
 
     /// The counters now.

@@ -45,7 +45,7 @@ use crate::retry::Backoff;
 use crate::telemetry::Chain;
 
 pub(crate) use connect::{Certificate, ConnectError, Connector, Link, ProxyError, TlsError, bare};
-pub(crate) use diagnose::{Look, Welcome, definitions, look};
+pub(crate) use diagnose::{LastRun, Look, Looked, Welcome, definitions, look};
 pub(crate) use logs::RunLogs;
 pub(crate) use machine::SessionError;
 pub(crate) use refusal::{Refusal, refusal_of};
@@ -231,6 +231,8 @@ pub(crate) enum Command {
     Report(Report),
     /// The answer to a connection test of this session.
     Tested { request_id: String, steps: Vec<TestStep> },
+    /// What there is of the runs' logs is sent and confirmed now: the agent is about to leave.
+    Flush,
 }
 
 /// What the agent thinks of a definition.

@@ -20,6 +20,9 @@ const TWICE: u64 = 20;
 /// A seed is replayed so often, or until it fails: its runs differ in what `select!` and watches draw.
 const REPLAYS: usize = 20;
 
+/// After so many seeds of each half somebody who waits is told how far it is.
+const TOLD_EACH: u64 = 1_000;
+
 /// A deliberate fault is found within so many seeds. Most are by the first ones; that a fence is ignored shows when an agent
 /// comes back late with an old grant, in one of some 150.
 const FOUND_WITHIN: u64 = SEEDS;
@@ -110,6 +113,9 @@ fn run_shard(shard: u64) {
         // What is rare may take place only in some seeds more.
         if seed >= seeds && absent(&counts).is_empty() {
             break;
+        }
+        if (seed / 2).is_multiple_of(TOLD_EACH) {
+            println!("seed {seed} of {seeds}, {} failed so far", failed.len());
         }
         let outcome = run(seed, false);
         if !outcome.violations.is_empty() {

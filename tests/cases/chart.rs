@@ -5,6 +5,7 @@ mod docs;
 mod helm;
 mod image;
 mod pods;
+mod prometheus;
 mod refusals;
 mod schema;
 mod settings;

@@ -5,13 +5,15 @@ mod secrets;
 mod way;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
-use hybrid_runner::AgentEvent;
+use control_plane::store::RunState;
+use hybrid_runner::{AgentConfig, AgentEvent, MemoryStore, SecretValue, Stores};
 use hybrid_runner_tests::logs::Logs;
 use hybrid_runner_tests::processes::{Output, command, output, program};
 use hybrid_runner_tests::root;
 use hybrid_runner_tests::sweep::Planted;
-use hybrid_runner_tests::world::{TOKEN, World, write};
+use hybrid_runner_tests::world::{PIPELINE, RunningAgent, TOKEN, World, write};
 use serde_json::Value;
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -224,5 +226,47 @@ async fn each_check_is_explained_where_it_points_to() {
     let headings = page.lines().filter_map(|line| line.strip_prefix("### doctor: "));
     let explained: BTreeSet<String> = headings.map(|name| format!("docs/operations.md#doctor-{name}")).collect();
     assert_eq!(anchors, explained.iter().map(String::as_str).collect());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn how_the_last_run_ended_is_shown_without_a_login_and_a_rejected_login_warns() {
+    let world = World::new().await;
+    let one = Installation::new(&world);
+    let shown = async || {
+        let before = world.org.requests().total;
+        let looked = one.doctor(&["--json"]).await;
+        assert_eq!(looked.code(), 0, "{looked:?}");
+        assert_eq!(world.org.requests().total, before, "Salesforce is not asked");
+        let report = looked.json();
+        let of_salesforce: Vec<&Value> = rows(&report).iter().filter(|row| row["check"] == "salesforce").collect();
+        assert!(of_salesforce.len() == 1 && of_salesforce[0]["subject"] == "crm", "{of_salesforce:#?}");
+        let row = of_salesforce[0];
+        (row["status"].as_str().unwrap().to_owned(), row["seen"].as_str().unwrap().to_owned(), row["advice"].clone())
+    };
+    let (status, seen, _) = shown().await;
+    assert!(status == "skipped" && seen.contains("no run has ended yet"), "{status}: {seen}");
+
+    let agent = world.start_agent();
+    assert_eq!(world.run().await.state, RunState::Committed);
+    agent.stop().await;
+    let (status, seen, _) = shown().await;
+    assert!(status == "ok" && seen.starts_with("the last run was committed"), "{status}: {seen}");
+
+    let wrong = MemoryStore::default()
+        .with("/salesforce/password", SecretValue::new("another password".to_owned()))
+        .with("/salesforce/token", SecretValue::new(world.org.credentials().security_token));
+    let secrets = Arc::new(Stores::default().with("memory", wrong));
+    let agent = RunningAgent::start(AgentConfig { secrets, ..world.agent_config("one") });
+    assert_eq!(world.run().await.state, RunState::Failed);
+    // One that waits is no last run.
+    agent.stop().await;
+    world.plane.trigger(PIPELINE, false).await.unwrap();
+    let (status, seen, advice) = shown().await;
+    assert!(
+        status == "warn" && seen.contains("the last run failed") && seen.ends_with("AUTH_FAILED"),
+        "{status}: {seen}"
+    );
+    assert!(advice.as_str().unwrap().contains("correct the user name, password or token"), "{advice}");
     world.stop().await;
 }

@@ -2,22 +2,31 @@
 //! credentials and inspects TLS: Salesforce's own hosts, nothing changed in the workflow but the proxy's authority where
 //! the system does not know it.
 
+use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
+use control_plane::store::RunState;
 use hybrid_runner::{AgentConfig, AgentEvent, MemoryStore, Proxy, ProxyLogin, SecretValue, Stores};
+use hybrid_runner_tests::agent_files::AgentFiles;
+use hybrid_runner_tests::certificates::{Authority, Pair};
 use hybrid_runner_tests::extraction::{Extraction, SOAP, soap_at_localhost};
 use hybrid_runner_tests::install_crypto;
 use hybrid_runner_tests::logs::Logs;
-use hybrid_runner_tests::processes::{Output, output};
-use hybrid_runner_tests::world::{RunningAgent, World};
-use sandbox::{Org, OrgConfig, Sandbox, ServerConfig};
+use hybrid_runner_tests::processes::{Output, output, program};
+use hybrid_runner_tests::world::{RunningAgent, World, write};
+use rustls::ServerConfig;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use sandbox::{Org, OrgConfig, Sandbox};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::process::Command;
 use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
 
 const USER: &str = "agent";
 const PASSWORD: &str = "pRx4Kq9Zt7Wm";
@@ -26,8 +35,10 @@ const PASSWORD: &str = "pRx4Kq9Zt7Wm";
 async fn behind_a_proxy() -> Extraction {
     install_crypto();
     let org = Org::new(&OrgConfig { objects: 10, ..OrgConfig::default() }).unwrap();
-    let server =
-        ServerConfig { proxy_credentials: Some((USER.to_owned(), PASSWORD.to_owned())), ..ServerConfig::default() };
+    let server = sandbox::ServerConfig {
+        proxy_credentials: Some((USER.to_owned(), PASSWORD.to_owned())),
+        ..sandbox::ServerConfig::default()
+    };
     let one = Extraction { dir: TempDir::new().unwrap(), org: Sandbox::start(org, server).await.unwrap() };
     let login = one.org.credentials();
     one.secret("password", &login.password);
@@ -104,27 +115,48 @@ async fn hosts_of_no_proxy_are_reached_past_a_configured_proxy() {
 struct TunnelProxy {
     port: u16,
     tunnels: Arc<AtomicUsize>,
+    /// Where they lead.
+    to: Arc<Mutex<BTreeSet<u16>>>,
     _tasks: JoinSet<()>,
 }
 
 impl TunnelProxy {
     async fn start() -> Self {
+        Self::speaking(None).await
+    }
+
+    /// One that speaks TLS itself, if it is given its side of that.
+    async fn speaking(tls: Option<TlsAcceptor>) -> Self {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let tunnels = Arc::new(AtomicUsize::new(0));
-        let (counted, mut tasks) = (Arc::clone(&tunnels), JoinSet::new());
+        let (tunnels, to) = (Arc::new(AtomicUsize::new(0)), Arc::<Mutex<BTreeSet<u16>>>::default());
+        let (counted, leads, mut tasks) = (Arc::clone(&tunnels), Arc::clone(&to), JoinSet::new());
         tasks.spawn(async move {
             let mut open = JoinSet::new();
             loop {
                 let (near, _) = listener.accept().await.unwrap();
-                open.spawn(tunnel(near, Arc::clone(&counted)));
+                let (tls, counted, leads) = (tls.clone(), Arc::clone(&counted), Arc::clone(&leads));
+                open.spawn(async move {
+                    match tls {
+                        None => tunnel(near, counted, leads).await,
+                        // Whoever does not speak TLS, or does not trust it, gets no further.
+                        Some(tls) => match tls.accept(near).await {
+                            Ok(near) => tunnel(near, counted, leads).await,
+                            Err(_refused) => {}
+                        },
+                    }
+                });
             }
         });
-        Self { port, tunnels, _tasks: tasks }
+        Self { port, tunnels, to, _tasks: tasks }
     }
 }
 
-async fn tunnel(mut near: TcpStream, tunnels: Arc<AtomicUsize>) {
+async fn tunnel(
+    mut near: impl AsyncRead + AsyncWrite + Unpin,
+    tunnels: Arc<AtomicUsize>,
+    to: Arc<Mutex<BTreeSet<u16>>>,
+) {
     let mut head = Vec::new();
     while !head.ends_with(b"\r\n\r\n") {
         head.push(near.read_u8().await.unwrap());
@@ -138,6 +170,7 @@ async fn tunnel(mut near: TcpStream, tunnels: Arc<AtomicUsize>) {
     }
     near.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").await.unwrap();
     tunnels.fetch_add(1, Relaxed);
+    to.lock().unwrap().insert(port);
     let mut far = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
     // One side hangs up.
     drop(tokio::io::copy_bidirectional(&mut near, &mut far).await);
@@ -183,4 +216,61 @@ async fn the_way_to_the_control_plane_may_lead_through_a_proxy_whose_password_is
         assert!(!text.contains(shown), "{shown} is in the log");
     }
     world.stop().await;
+}
+
+#[tokio::test]
+async fn a_run_goes_through_a_proxy_that_speaks_tls_itself_and_has_a_password_to_both_ends() {
+    let program = program("hybrid-runner");
+    let world = World::new().await;
+    // An authority of its own, which only the system knows.
+    let of_the_proxy = Authority::new();
+    let proxy = TunnelProxy::speaking(Some(acceptor(&of_the_proxy.server()))).await;
+    let files = AgentFiles::of(&world, "one", world.port);
+    let dir = files.dir.path();
+    let (plane, org) = (world.port, world.org.addr().port());
+    let proxy_setting =
+        format!("{{url: 'https://localhost:{}', username: {USER}, password: 'secret:/proxy/password'}}", proxy.port);
+    let configuration = format!(
+        "control_plane:
+  endpoint: https://localhost:{plane}
+  ca: ca.pem
+  tls: {{certificate: agent.pem, key: agent.key}}
+  proxy: {proxy_setting}
+drain_timeout: 0s
+secrets: {{stores: {{mounted: {{file: {{dir: secrets}}}}}}}}
+salesforce: {{hosts: [{{host: localhost, port: {org}}}], proxy: {proxy_setting}}}
+"
+    );
+    write(dir, "hybrid-runner.yaml", &configuration);
+    write(dir, "secrets/proxy/password", PASSWORD);
+    let system = |trusted: &str| {
+        write(dir, "system.pem", trusted);
+        [format!("SSL_CERT_FILE={}", dir.join("system.pem").display()), program.display().to_string()]
+    };
+    let start = |before: &[String]| {
+        let before: Vec<&str> = before.iter().map(String::as_str).collect();
+        files.start_as(Path::new("env"), &before)
+    };
+
+    let mut stranger = start(&system(world.org.ca_pem()));
+    let refused = |log: &str| log.contains("TLS with it failed; is control_plane.proxy the address").then_some(());
+    stranger.until("the proxy's certificate to be refused", refused).await;
+    stranger.kill().await;
+    assert_eq!(proxy.tunnels.load(Relaxed), 0, "nobody asked it for anything");
+
+    let mut agent = start(&system(&format!("{}{}", of_the_proxy.pem, world.org.ca_pem())));
+    agent.until("the definition", |log| log.contains("definition accepted").then_some(())).await;
+    let run = world.run().await;
+    assert_eq!((run.state, run.complete), (RunState::Committed, true), "{run:?}\n{}", agent.log());
+    assert_eq!(*proxy.to.lock().unwrap(), BTreeSet::from([plane, org]), "both ends, and nothing else");
+    assert!(!agent.log().contains(PASSWORD));
+    assert!(agent.terminate().await.success());
+    world.stop().await;
+}
+
+fn acceptor(pair: &Pair) -> TlsAcceptor {
+    let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    TlsAcceptor::from(Arc::new(config))
 }

@@ -3,7 +3,11 @@
 use std::time::Duration;
 
 use control_plane::store::{Run, RunId, RunState, Writer};
+use futures_util::future::join;
 use hybrid_runner::{AgentConfig, AgentEvent, RunEnd, RunProgress};
+use hybrid_runner_connector::KindProgress;
+use hybrid_runner_tests::agent_files::AgentFiles;
+use hybrid_runner_tests::deployment::last_number;
 use hybrid_runner_tests::processes::{Running, command, program};
 use hybrid_runner_tests::world::{PIPELINE, RunningAgent, Setup, TOKEN, World, write};
 use hybrid_runner_tests::{entities_with, within};
@@ -19,6 +23,9 @@ const CALLS: u64 = 16;
 
 /// Terms under which a lease ends soon.
 pub(crate) const SHORT: (Duration, Duration) = (Duration::from_secs(2), Duration::from_millis(400));
+
+/// Terms that a busy machine keeps to, so that a lease is lost with its agent and not before.
+const LONGER: (Duration, Duration) = (Duration::from_secs(10), Duration::from_millis(2_500));
 
 pub(crate) fn setup(lease: Option<(Duration, Duration)>) -> Setup {
     let org = OrgConfig { objects: OBJECTS, fields_per_object: Some(8), ..OrgConfig::default() };
@@ -103,7 +110,7 @@ async fn a_run_whose_agent_is_killed_in_the_middle_goes_on_elsewhere_and_describ
     let (durable, acked) = (durable(&world, run_id).await, progress.snapshot().records_acked);
     assert!(durable >= acked && durable < entities_with(OBJECTS) as u64 - 2, "in the middle: {durable} {acked}");
     let mut second = RunningAgent::start(world.agent_config("two"));
-    let (again, _) = granted(&mut second).await;
+    let (again, progress) = granted(&mut second).await;
     assert_eq!(again, run_id);
     let before = world.org.requests();
     let ended = within("the run's end", world.plane.run_ended(run_id)).await.unwrap();
@@ -117,7 +124,14 @@ async fn a_run_whose_agent_is_killed_in_the_middle_goes_on_elsewhere_and_describ
     // The second agent described what was not durable, and no more. The third object failed and left no record.
     let tables = OBJECTS as u64 - (durable - entities_with(0) as u64);
     assert!(after.describes - before.describes <= tables, "{} of {tables}", after.describes - before.describes);
-    let entities = text(&world.entities().await);
+    let entities = world.entities().await;
+    // The second agent knows of what the first one sent, too.
+    for KindProgress { kind, done, expected } in progress.kinds() {
+        let there = entities.iter().filter(|(other, ..)| other == kind).count() as u64;
+        assert_eq!((done, expected), (there, there), "{kind}");
+    }
+    assert_eq!(progress.kinds().iter().map(|kind| kind.done).sum::<u64>(), entities.len() as u64);
+    let entities = text(&entities);
     let undisturbed = Undisturbed::of(&world).await;
     assert!(entities == undisturbed.entities, "the entities differ");
     // What was described and not durable: in flight, or in the window.
@@ -147,6 +161,65 @@ async fn a_run_whose_agent_is_stopped_goes_on_elsewhere_at_once() {
     assert!(entities == undisturbed.entities, "the entities differ");
     assert!(calls <= undisturbed.calls + 2 * CALLS, "{calls} calls, undisturbed {}", undisturbed.calls);
     second.stop().await;
+    world.stop().await;
+}
+
+/// How an agent is lost, as a program.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Loss {
+    /// SIGTERM; it has no time to end its run.
+    Terminate,
+    /// `kill -9`
+    Kill,
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn whoever_takes_a_run_over_calls_the_org_for_no_more_than_was_in_flight_and_in_the_window() {
+    drop(program("hybrid-runner"));
+    join(taken_over(Loss::Kill), taken_over(Loss::Terminate)).await;
+}
+
+/// The bound: calls ≤ undisturbed + those in flight + ⌈objects of the window / 25⌉.
+async fn taken_over(loss: Loss) {
+    let world = World::with(setup(Some(LONGER))).await;
+    let [first, second] = ["one", "two"].map(|name| AgentFiles::of(&world, name, world.port));
+    let agent = first.start_as(&program("hybrid-runner"), &[]);
+    let run_id = world.plane.trigger(PIPELINE, false).await.unwrap();
+    within("the run's begin", world.plane.run_when(run_id, |run| run.state == RunState::Running)).await.unwrap();
+    let mut looks = tokio::time::interval(Duration::from_millis(2));
+    within("some records that are durable", async {
+        while durable(&world, run_id).await < 150 {
+            looks.tick().await;
+        }
+    })
+    .await;
+    match loss {
+        Loss::Kill => agent.kill().await,
+        Loss::Terminate => assert!(agent.terminate().await.success()),
+    }
+    // Whoever comes next does so when nothing of this one is under way any more.
+    let (state, described) = (run(&world, run_id).await.state, world.org.requests().describes);
+    let handed_back = if loss == Loss::Terminate { RunState::Queued } else { RunState::Running };
+    assert_eq!(state, handed_back, "{loss:?}: in the middle of the run");
+    let next = second.start_as(&program("hybrid-runner"), &[]);
+    let ended = within("the run's end", world.plane.run_ended(run_id)).await.unwrap();
+    assert_eq!((ended.state, ended.complete, ended.attempt), (RunState::Committed, true, 1), "{ended:?}");
+    assert_eq!((ended.agent.as_deref(), ended.token().unwrap().fence), (Some("two"), 2), "{loss:?}");
+    let after = world.org.requests();
+    let goes_on = "the run goes on from its checkpoint";
+    let durable = last_number(&next.log(), goes_on, "next_seq").expect("it went on") - entities_with(0) as u64;
+    // What was described and not durable was in flight or in the window; nothing else is described again.
+    let lost = described - durable;
+    let again = after.describes - OBJECTS as u64;
+    assert!(again <= lost, "{loss:?}: {again} of {lost} lost ones are described again");
+    let entities = text(&world.entities().await);
+    let undisturbed = Undisturbed::of(&world).await;
+    assert!(entities == undisturbed.entities, "{loss:?}: the entities differ");
+    let (calls, most) = (after.count(Kind::Composite), undisturbed.calls + CALLS + lost.div_ceil(A_CALL));
+    eprintln!("{loss:?}: {calls} calls, undisturbed {}, {lost} were described and not durable", undisturbed.calls);
+    assert!(calls > undisturbed.calls, "{loss:?}: nothing was lost, so nothing is shown");
+    assert!(calls <= most, "{loss:?}: {calls} calls, at most {most}");
+    assert!(next.terminate().await.success());
     world.stop().await;
 }
 

@@ -1,17 +1,19 @@
 //! The log of a run: on its way, in the store, and as somebody at a terminal follows it.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use control_plane::store::{RunId, RunState};
-use hybrid_runner::{Agent, AgentConfig, Connectors, SecretValue};
+use hybrid_runner::{Agent, AgentConfig, AgentEvent, Connectors, SecretValue};
 use hybrid_runner_connector::{EntitySink, Extraction, Report, SecretUse, Source, SourceError, Step, Summary};
 use hybrid_runner_secrets::Resolver;
 use hybrid_runner_tests::logs::Logs;
 use hybrid_runner_tests::processes::{Running, command, output, program};
+use hybrid_runner_tests::relay::{Network, Relay};
 use hybrid_runner_tests::tap::Tap;
-use hybrid_runner_tests::within;
 use hybrid_runner_tests::world::{PIPELINE, RunningAgent, World};
+use hybrid_runner_tests::{PATIENCE, within};
 use serde_json::Value;
 use tokio::sync::Semaphore;
 
@@ -152,6 +154,53 @@ async fn of_a_log_that_is_too_long_the_beginning_and_the_end_are_kept_and_a_line
     assert_eq!(lines[place]["fields"]["lines"], 302 - head.len() - tail.len());
     assert!(head.len() > 20 && tail.len() > 20, "{} and {} lines", head.len(), tail.len());
     agent.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn the_last_lines_of_a_run_arrive_although_its_agent_is_told_to_leave_before_it_commits() {
+    let _logs = Logs::capture();
+    let world = World::new().await;
+    // Too long for what leaves while it runs: the second half waits for the end of the run.
+    let said: Vec<String> = (0..400).map(|number| format!("line {number:03} {}", "x".repeat(2_000))).collect();
+    let talker = Talker::new(1, vec![said.clone(), vec!["the last word".to_owned()]]);
+    let config = AgentConfig { drain_timeout: PATIENCE, ..world.agent_config("one") };
+    let agent = talker.start(AgentConfig { run_log_bytes: 1024 * 1024, ..config });
+    let run_id = world.plane.trigger(PIPELINE, false).await.unwrap();
+    logged(&world, run_id, &said[100]).await;
+    agent.leave();
+    talker.steps.add_permits(1);
+    within("the agent's end", agent.stop()).await;
+    let run = world.plane.store().run(run_id).await.unwrap().unwrap();
+    assert_eq!(run.state, RunState::Committed);
+    // They are there: nothing is waited for.
+    let lines = world.plane.store().log(run_id, None, 10_000).await.unwrap();
+    let lines: Vec<Value> = lines.iter().map(|line| serde_json::from_str(&line.text).unwrap()).collect();
+    let shown = messages(&lines);
+    let all = ["run started"].into_iter().chain(said.iter().map(String::as_str));
+    let all: Vec<&str> = all.chain(["the last word", "run committed"]).collect();
+    assert!(shown == all, "{} of {} lines, the last: {:?}", shown.len(), all.len(), shown.last());
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn an_agent_that_cannot_send_the_last_lines_of_its_runs_leaves_a_little_after_its_drain_timeout() {
+    let _logs = Logs::capture().expecting("no session with the control plane").expecting("no connection");
+    let world = World::new().await;
+    let relay = Relay::before(world.port).await;
+    let talker = Talker::new(1, vec![Vec::new()]);
+    let mut config = AgentConfig { drain_timeout: Duration::from_millis(100), ..world.agent_config("one") };
+    config.control_plane.port = relay.port;
+    let mut agent = talker.start(config);
+    world.plane.trigger(PIPELINE, false).await.unwrap();
+    agent.until("the end of its run", |event| matches!(event, AgentEvent::RunEnded { .. }).then_some(())).await;
+    relay.set(Network::Hole);
+    let began = Instant::now();
+    within("the agent's end", agent.stop()).await;
+    let waited = began.elapsed();
+    assert!(waited > Duration::from_secs(2), "it left after {waited:?}, before its time was over");
+    assert!(waited < Duration::from_secs(10), "it waited for {waited:?}");
+    drop(relay);
     world.stop().await;
 }
 

@@ -1,6 +1,7 @@
 //! What the wire between agent and control plane bears: old connections, slow links, floods.
 
 mod clock;
+mod floods;
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;

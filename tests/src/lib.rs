@@ -35,6 +35,19 @@ use hybrid_runner_openmetadata::entity::Kind;
 /// How long a case waits for something that takes milliseconds on a quiet machine. Only a failing case waits so long.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a case waits for a program: [`PATIENCE`], or ten minutes with `HYBRID_LONG`, which keeps a machine busy for
+/// hours and must not fail after one of them because something else ran there.
+#[must_use]
+pub fn patience() -> Duration {
+    if is_long() { Duration::from_secs(600) } else { PATIENCE }
+}
+
+/// Whether `./test --long` runs the cases.
+#[must_use]
+pub fn is_long() -> bool {
+    std::env::var_os("HYBRID_LONG").is_some()
+}
+
 /// The keys of `--json`, in their order.
 pub const RESULT_KEYS: [&str; 17] = [
     "pipeline",

@@ -36,6 +36,20 @@ pub fn faketime(case: &str) -> Option<PathBuf> {
     needs(case, root().join("target/peers/faketime/libfaketimeMT.so.1"), "run tools/peers (it needs Debian's apt-get)")
 }
 
+/// The program of the packet filter; `None`: not run.
+#[must_use]
+pub fn nft(case: &str) -> Option<PathBuf> {
+    needs(case, root().join("target/peers/nftables/nft"), "run tools/peers (it needs Debian's apt-get)")
+}
+
+/// The folder of `prometheus` and `promtool`; `None`: not run.
+#[must_use]
+pub fn prometheus(case: &str) -> Option<PathBuf> {
+    let folder = root().join("target/peers/prometheus");
+    // The file that is copied last.
+    needs(case, folder.join("promtool"), "run tools/peers (it needs Debian's apt-get)").map(|_| folder)
+}
+
 /// A collector of traces that others wrote; `None`: not run.
 #[must_use]
 pub fn rotel(case: &str) -> Option<PathBuf> {

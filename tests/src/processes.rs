@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::process::{Child, Command};
 
-use crate::{PATIENCE, root};
+use crate::{patience, root};
 
 /// How often a program's output is looked at.
 const LOOK: Duration = Duration::from_millis(10);
@@ -83,7 +83,7 @@ pub fn command(program: &Path) -> Command {
 
 /// Runs a command to its end.
 pub async fn output(command: Command) -> Output {
-    output_within(PATIENCE, command).await
+    output_within(patience(), command).await
 }
 
 /// As [`output`], for a command that takes its time.
@@ -127,7 +127,7 @@ impl Running {
 
     /// Looks at what it printed, again and again while it runs, until the look-out finds what it wants.
     pub async fn until<T>(&mut self, what: &str, wanted: impl Fn(&str) -> Option<T>) -> T {
-        self.until_within(PATIENCE, what, wanted).await
+        self.until_within(patience(), what, wanted).await
     }
 
     /// As [`Running::until`], for what takes its time.
@@ -151,7 +151,7 @@ impl Running {
 
     /// Waits for its end, and returns what it printed.
     pub async fn ended(mut self) -> (ExitStatus, String) {
-        let ended = tokio::time::timeout(PATIENCE, self.child.wait()).await;
+        let ended = tokio::time::timeout(patience(), self.child.wait()).await;
         let status = ended.unwrap_or_else(|_| panic!("it does not end:\n{}", self.log())).unwrap();
         (status, self.log())
     }
@@ -179,7 +179,7 @@ impl Running {
     /// SIGTERM, and waits for the end.
     pub async fn terminate(mut self) -> ExitStatus {
         self.signal("TERM");
-        tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it ends on SIGTERM").unwrap()
+        tokio::time::timeout(patience(), self.child.wait()).await.expect("it ends on SIGTERM").unwrap()
     }
 }
 

@@ -25,7 +25,7 @@ checks! {
 
 async fn a_definition_is_json_within_its_limits(kit: &mut Kit) -> Checked {
     let (_session, definition) = kit.offered(&[]).await?;
-    let v1::Definition { pipeline, version, workflow_json } = definition;
+    let v1::Definition { pipeline, version, workflow_json, .. } = definition;
     ensure(!pipeline.is_empty() && pipeline.len() <= NAME, || format!("the name has {} bytes", pipeline.len()))?;
     ensure(version > 0, || "the version is 0".to_owned())?;
     ensure(workflow_json.len() <= DEFINITION, || format!("the workflow has {} bytes", workflow_json.len()))?;

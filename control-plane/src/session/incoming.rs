@@ -135,7 +135,8 @@ impl TryFrom<session_request::Message> for Incoming {
             Message::LeaseRequest(request) => Self::LeaseRequest(request.slots),
             Message::Heartbeat(heartbeat) => {
                 at_most(heartbeat.renewals.len(), MAX_LEASES, "Heartbeat.renewals")?;
-                Self::Heartbeat { id: heartbeat.id, renewals: heartbeat.renewals.iter().filter_map(renewal).collect() }
+                let renewals = heartbeat.renewals.into_iter().filter_map(|sent| renewal(sent).transpose());
+                Self::Heartbeat { id: heartbeat.id, renewals: renewals.collect::<Result<_, _>>()? }
             }
             Message::Release(release) => Self::Release(release.try_into()?),
             Message::RunEvent(event) => Self::RunEvent(run_event(event)?),
@@ -250,9 +251,10 @@ fn unreadable(secret: v1::UnreadableSecret) -> Result<UnreadableSecret, Problem>
     })
 }
 
-fn renewal(renewal: &v1::LeaseRenewal) -> Option<Renewal> {
-    let token = wire::token(renewal.token.as_ref())?;
-    Some(Renewal { token, progress: renewal.progress.as_ref().map(wire::progress) })
+/// `None` when it is of a lease that was never granted.
+fn renewal(renewal: v1::LeaseRenewal) -> Result<Option<Renewal>, Problem> {
+    let progress = renewal.progress.map(wire::progress).transpose()?;
+    Ok(wire::token(renewal.token.as_ref()).map(|token| Renewal { token, progress }))
 }
 
 fn run_event(event: v1::RunEvent) -> Result<Option<RunEvent>, Problem> {

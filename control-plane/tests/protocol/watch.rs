@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hybrid_runner_proto::v1::{self, Reason, session_request};
+use hybrid_runner_proto::v1::{self, Reason, session_request, session_response};
 
 use crate::agent::{Client, Session, Shown, client, hello, reason, west};
 use crate::plane::Plane;
@@ -98,6 +98,33 @@ async fn a_line_or_a_message_of_lines_above_the_limit_ends_the_session() {
     }
 }
 
+fn kind(kind: &str, records_acked: u64, records_expected: u64) -> v1::KindProgress {
+    v1::KindProgress { kind: kind.to_owned(), records_acked, records_expected }
+}
+
+#[tokio::test]
+async fn more_kinds_than_there_can_be_and_a_name_above_the_limit_end_the_session() {
+    let plane = Plane::start().await;
+    let west = &mut west(&plane).await;
+    for (kinds, is_taken) in [
+        (vec![kind("x", 1, 1); 16], true),
+        (vec![kind("x", 1, 1); 17], false),
+        (vec![kind(&"x".repeat(64), 1, 1)], true),
+        (vec![kind(&"x".repeat(65), 1, 1)], false),
+    ] {
+        let (mut session, _) = Session::hello_with(west, hello()).await;
+        let progress = Some(v1::Progress { kinds, ..Default::default() });
+        let renewals = vec![v1::LeaseRenewal { token: Some(v1::WriteToken::default()), progress }];
+        session.say(session_request::Message::Heartbeat(v1::Heartbeat { id: 1, renewals })).await;
+        if is_taken {
+            let is_answer = |heard| matches!(heard, session_response::Message::HeartbeatAck(_));
+            while !is_answer(session.hear().await) {}
+        } else {
+            assert_eq!(reason(&session.end().await), Reason::LimitExceeded);
+        }
+    }
+}
+
 #[tokio::test]
 async fn heartbeats_say_how_far_a_run_is_and_when_it_may_be_done() {
     let plane = Plane::start().await;
@@ -108,6 +135,7 @@ async fn heartbeats_say_how_far_a_run_is_and_when_it_may_be_done() {
             objects_total: 1_000,
             objects_done: done,
             records_acked: done,
+            kinds: vec![kind("databaseSchema", 1, 1), kind("table", done - 1, 1_000)],
             ..Default::default()
         };
         let renewal = v1::LeaseRenewal { token: Some(token.clone()), progress: Some(progress) };
@@ -116,6 +144,9 @@ async fn heartbeats_say_how_far_a_run_is_and_when_it_may_be_done() {
         plane.clock.advance(Duration::from_secs(10));
     }
     let progress = plane.handle.store().progress(token.run_id.parse().unwrap()).await.unwrap().unwrap();
-    let text = "extract 300 of 1000 objects, 300 records durable, 20.0 objects a second, about 35 s left";
+    let text = "extract 300 of 1000 objects, 300 records durable (1 of 1 databaseSchema, 299 of 1000 table), \
+                20.0 objects a second, about 35 s left";
     assert_eq!(progress.sentence(), text);
+    let of_table = serde_json::json!({"kind": "table", "acked": 299, "expected": 1_000});
+    assert_eq!(progress.json()["kinds"][1], of_table);
 }

@@ -24,7 +24,11 @@ impl Outbox {
             Command::Report(_) if self.reports >= REPORTS => return,
             Command::Report(_) => self.reports += 1,
             Command::Tested { .. } => {}
-            Command::Answer { .. } | Command::Offer { .. } | Command::Drain { .. } | Command::Release(_) => {
+            Command::Answer { .. }
+            | Command::Offer { .. }
+            | Command::Drain { .. }
+            | Command::Release(_)
+            | Command::Flush => {
                 self.commands.retain(|old| !replaces(&command, old));
             }
         }
@@ -52,7 +56,9 @@ fn replaces(newer: &Command, older: &Command) -> bool {
     match (newer, older) {
         (Command::Answer { pipeline, .. }, Command::Answer { pipeline: old, .. }) => pipeline == old,
         (Command::Release(release), Command::Release(old)) => release.token == old.token,
-        (Command::Offer { .. }, Command::Offer { .. }) | (Command::Drain { .. }, Command::Drain { .. }) => true,
+        (Command::Offer { .. }, Command::Offer { .. })
+        | (Command::Drain { .. }, Command::Drain { .. })
+        | (Command::Flush, Command::Flush) => true,
         _ => false,
     }
 }

@@ -131,6 +131,7 @@ impl Supervisor {
                 self.lose(lost);
                 self.say_draining(Instant::now());
                 self.offer();
+                self.flush();
                 self.tell(AgentEvent::Connected { control_plane });
             }
             Event::Defined(definition) => self.on_definition(definition),
@@ -143,6 +144,7 @@ impl Supervisor {
             Event::Renewed { sent_at, renewed, lost } => {
                 let lost = self.leases.renewed(sent_at, &renewed, lost);
                 self.lose(lost);
+                self.flush();
             }
             Event::Released(run_id) => self.leases.released(&run_id),
             Event::Revoked { run_id, reason } => {
@@ -230,6 +232,7 @@ impl Supervisor {
         self.publish();
         self.send_releases();
         self.offer();
+        self.flush();
     }
 
     /// What is replaced was about to leave: somebody echoes secrets.

@@ -16,7 +16,7 @@ use super::{Check, Finding, Status};
 use crate::config::{AgentConfig, ControlPlane, Identity, ProxyLogin};
 use crate::dial::{Dial as _, Tcp};
 use crate::session::{
-    self, Certificate, ConnectError, Connector, Definition, Link, Look, ProxyError, Reason, SessionError, TlsError,
+    self, Certificate, ConnectError, Connector, Link, Look, Looked, ProxyError, Reason, SessionError, TlsError,
     Welcome, bare,
 };
 use crate::telemetry::Chain;
@@ -47,7 +47,7 @@ pub(super) const ORDER: [Check; 10] = [
 pub(super) struct Walked {
     pub(super) findings: Vec<Finding>,
     pub(super) welcome: Option<Welcome>,
-    pub(super) definitions: Option<Vec<Definition>>,
+    pub(super) definitions: Option<Vec<Looked>>,
     /// The store that the proxy's password could not be read from.
     pub(super) proxy_store: Option<String>,
 }

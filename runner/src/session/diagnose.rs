@@ -17,7 +17,7 @@ use tonic::metadata::MetadataMap;
 
 use super::driver::{MAX_MESSAGE, refused};
 use super::machine::{ANSWER, PROTOCOL, SessionError};
-use super::{Connector, Definition, Link, wire};
+use super::{Connector, Definition, Link, Reason, wire};
 use crate::config::ControlPlane;
 use crate::dial::Tcp;
 
@@ -34,7 +34,8 @@ pub(crate) async fn definitions(
     secrets: Resolver,
 ) -> Result<Vec<Definition>, SessionError> {
     let link = Connector::new(control_plane, Arc::new(Tcp), secrets).connect().await?;
-    look(link, sources).await.opened?.definitions().await
+    let looked = look(link, sources).await.opened?.definitions().await?;
+    Ok(looked.into_iter().map(|looked| looked.definition).collect())
 }
 
 /// What the control plane answered first.
@@ -50,6 +51,28 @@ pub(crate) struct Look {
     answers: Streaming<v1::SessionResponse>,
     /// It lasts as long as its connection.
     _link: Link,
+}
+
+/// A definition, and what is known of the pipeline's last run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Looked {
+    pub(crate) definition: Definition,
+    pub(crate) last_run: LastRun,
+}
+
+/// How the last run of a pipeline that is over ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastRun {
+    /// The control plane does not say.
+    NotKnown,
+    /// None is over yet.
+    None,
+    /// So long ago.
+    Committed(Duration),
+    /// So long ago.
+    Failed(Reason, Duration),
+    /// So long ago.
+    Cancelled(Duration),
 }
 
 /// The control plane, as it says who it is.
@@ -90,7 +113,7 @@ impl Look {
     ///
     /// # Errors
     /// [`SessionError`]: the session ended before all was sent.
-    pub(crate) async fn definitions(mut self) -> Result<Vec<Definition>, SessionError> {
+    pub(crate) async fn definitions(mut self) -> Result<Vec<Looked>, SessionError> {
         timeout(ALL_SENT, all(&mut self.answers)).await.map_err(|_elapsed| SessionError::NotAllSent)?
     }
 }
@@ -120,21 +143,34 @@ fn welcomed(answer: Result<Option<v1::SessionResponse>, tonic::Status>) -> Resul
     Ok(Welcome { control_plane, protocol: welcome.protocol, missing })
 }
 
-async fn all(answers: &mut Streaming<v1::SessionResponse>) -> Result<Vec<Definition>, SessionError> {
-    let mut definitions: Vec<Definition> = Vec::new();
+async fn all(answers: &mut Streaming<v1::SessionResponse>) -> Result<Vec<Looked>, SessionError> {
+    let mut definitions: Vec<Looked> = Vec::new();
     loop {
         let response = answers.message().await.map_err(|status| refused(&status))?.ok_or(SessionError::Closed)?;
         match response.message {
-            Some(Message::Definition(v1::Definition { pipeline, version, workflow_json })) => {
-                definitions.retain(|definition| definition.pipeline != pipeline);
-                definitions.push(Definition { pipeline, version, workflow_json });
+            Some(Message::Definition(v1::Definition { pipeline, version, workflow_json, last_run })) => {
+                definitions.retain(|looked| looked.definition.pipeline != pipeline);
+                let definition = Definition { pipeline, version, workflow_json };
+                definitions.push(Looked { definition, last_run: last_run.map_or(LastRun::NotKnown, of_wire) });
             }
             Some(Message::DefinitionRemoved(v1::DefinitionRemoved { pipeline })) => {
-                definitions.retain(|definition| definition.pipeline != pipeline);
+                definitions.retain(|looked| looked.definition.pipeline != pipeline);
             }
             Some(Message::DefinitionsSent(_)) => return Ok(definitions),
             // Nothing else is for somebody who only looks.
             _ => return Err(SessionError::Violation("a message that no diagnostic session is sent".to_owned())),
         }
+    }
+}
+
+fn of_wire(last_run: v1::LastRun) -> LastRun {
+    // Nobody reads a time that cannot be one.
+    let ago = last_run.ended_ago.and_then(|ago| ago.try_into().ok()).unwrap_or_default();
+    match v1::LastRunState::try_from(last_run.state) {
+        Ok(v1::LastRunState::Unspecified) => LastRun::None,
+        Ok(v1::LastRunState::Committed) => LastRun::Committed(ago),
+        Ok(v1::LastRunState::Failed) => LastRun::Failed(wire::reason(last_run.reason), ago),
+        Ok(v1::LastRunState::Cancelled) => LastRun::Cancelled(ago),
+        Err(_unknown) => LastRun::NotKnown,
     }
 }

@@ -12,7 +12,7 @@ use tonic::Streaming;
 
 use super::logs::Shipping;
 use super::machine::{ANSWER, Effect, Input, Machine, Received, Say, SessionError};
-use super::{Link, Session, Verdict, connect, refusal_of, wire};
+use super::{Command, Link, Session, Verdict, connect, refusal_of, wire};
 
 /// The contract's limit for a message of this stream; a larger one ends it.
 pub(super) const MAX_MESSAGE: usize = 256 * 1024;
@@ -104,7 +104,13 @@ impl Driver<'_> {
         loop {
             let input = tokio::select! {
                 message = stream.message() => self.heard(message)?,
-                command = self.session.commands.recv() => Input::Command(command.ok_or(SessionError::AgentGone)?),
+                command = self.session.commands.recv() => match command.ok_or(SessionError::AgentGone)? {
+                    Command::Flush => {
+                        self.flush().await?;
+                        continue;
+                    }
+                    command => Input::Command(command),
+                },
                 _ = ticker.tick() => Input::Tick(self.session.held.borrow().clone()),
                 link = &mut renewal => {
                     self.renewed = Some(link);
@@ -115,8 +121,7 @@ impl Driver<'_> {
                     continue;
                 }
             };
-            let effects = self.machine.step(self.session.clock.now(), input)?;
-            self.perform(effects).await?;
+            self.step(input).await?;
             if let Some(terms) = self.machine.terms() {
                 let tick = (terms.heartbeat_interval / 4).clamp(SHORTEST_TICK, LONGEST_TICK);
                 if tick != self.tick {
@@ -125,6 +130,21 @@ impl Driver<'_> {
                 }
             }
         }
+    }
+
+    async fn step(&mut self, input: Input) -> Result<(), SessionError> {
+        let effects = self.machine.step(self.session.clock.now(), input)?;
+        self.perform(effects).await
+    }
+
+    /// Sends all lines of logs, and a heartbeat whose answer confirms them.
+    async fn flush(&mut self) -> Result<(), SessionError> {
+        while self.shipping.is_wanted && self.shipping.has_more() {
+            self.ship().await?;
+        }
+        self.step(Input::Command(Command::Flush)).await?;
+        let held = self.session.held.borrow().clone();
+        self.step(Input::Tick(held)).await
     }
 
     async fn open(

@@ -69,6 +69,11 @@ impl RunLogs {
         log
     }
 
+    /// Whether the control plane has all that there is to have of runs that are over.
+    pub(crate) fn are_settled(&self) -> bool {
+        self.logs().iter().all(|(_, log)| log.is_done() || !log.is_finished())
+    }
+
     fn logs(&self) -> MutexGuard<'_, Vec<(WriteToken, RunLog)>> {
         self.0.logs.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,6 +119,11 @@ impl Shipping {
                 (false, _) => self.logs.0.grew.notified().await,
             }
         }
+    }
+
+    /// Whether there are lines that were not sent.
+    pub(super) fn has_more(&self) -> bool {
+        self.logs.logs().iter().any(|(_, log)| log.has_more())
     }
 
     /// What may be sent now, a message a run.

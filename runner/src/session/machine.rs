@@ -15,6 +15,7 @@
 //! | Open | `Grant` of another one, or one of five that no slot was asked for | | | violation |
 //! | Open | release, report, drain | `Release`, `RunEvent`, `Draining` | | Open |
 //! | Open | a heartbeat is due | `Heartbeat` with the leases held | | Open |
+//! | Open | a leaving agent wants its logs confirmed | the next `Heartbeat` is due at once | | Open |
 //! | Open | `HeartbeatAck` of an unanswered heartbeat | | Renewed | Open |
 //! | Open | `HeartbeatAck` of another one, or of a run that the heartbeat did not list | | | violation |
 //! | Open | no answer to a heartbeat for 10 s, or a third of the leases' time to live | | | error |
@@ -372,6 +373,10 @@ impl Open {
             }
             // It was meant for an earlier session.
             Command::Tested { .. } => Vec::new(),
+            Command::Flush => {
+                self.next_heartbeat = now;
+                Vec::new()
+            }
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use hybrid_runner_connector::{Severity, Stage};
+use hybrid_runner_connector::{KindProgress, Severity, Stage};
 use hybrid_runner_proto::{reason_name, reason_of_name, v1};
 use hybrid_runner_secrets::Redactor;
 use v1::session_request::Message as Request;
@@ -37,6 +37,9 @@ pub(super) const DIAGNOSTIC: &str = "diagnostic";
 const MAX_DETAIL: usize = 4 * 1024;
 const MAX_SENTENCE: usize = 1024;
 
+/// Kinds in the progress of a run; a source of this product has six.
+const MAX_KINDS: usize = 16;
+
 /// References that cannot be read, in the answer to a definition; more are left out.
 const MAX_SECRETS: usize = 64;
 
@@ -49,7 +52,7 @@ pub(super) fn received(response: v1::SessionResponse) -> Received {
     let parsed = match response.message {
         None => Err("a message with no content".to_owned()),
         Some(Response::Welcome(welcome)) => welcomed(welcome),
-        Some(Response::Definition(v1::Definition { pipeline, version, workflow_json })) => {
+        Some(Response::Definition(v1::Definition { pipeline, version, workflow_json, .. })) => {
             named(pipeline, "Definition.pipeline")
                 .map(|pipeline| Received::Definition(Definition { pipeline, version, workflow_json }))
         }
@@ -151,7 +154,7 @@ fn duration(duration: Option<prost_types::Duration>, field: &str) -> Result<Dura
         .and_then(|duration| Duration::try_from(duration).map_err(|_negative| format!("{field} is negative")))
 }
 
-fn reason(number: i32) -> Reason {
+pub(super) fn reason(number: i32) -> Reason {
     // A number from a later version is treated as unspecified: the contract says so.
     Reason(reason_name(v1::Reason::try_from(number).unwrap_or_default()))
 }
@@ -313,7 +316,13 @@ fn progress(progress: &RunProgress) -> v1::Progress {
         source_requests: seen.source.requests,
         source_bytes: seen.source.bytes_received,
         records_acked: seen.records_acked,
+        kinds: progress.kinds().into_iter().take(MAX_KINDS).map(of_kind).collect(),
     }
+}
+
+fn of_kind(progress: KindProgress) -> v1::KindProgress {
+    let KindProgress { kind, done, expected } = progress;
+    v1::KindProgress { kind: kind.to_owned(), records_acked: done, records_expected: expected }
 }
 
 /// What a person reads, without the values of secrets. Before it is cut: a piece of a value is not recognised.

@@ -327,6 +327,7 @@ impl SessionSide {
             pipeline: pipeline.to_owned(),
             version: 1,
             workflow_json: WORKFLOW.to_owned(),
+            last_run: None,
         }))
         .await;
         loop {

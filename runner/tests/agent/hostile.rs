@@ -194,7 +194,8 @@ async fn a_slot_whose_grant_was_declined_is_offered_again() {
     let (_server, _agent, mut session) = ready(Fake::new(Vec::new())).await;
     // The definition changes while a run of the former version is granted.
     session.define("q").await;
-    let changed = v1::Definition { pipeline: "q".to_owned(), version: 2, workflow_json: WORKFLOW.to_owned() };
+    let changed =
+        v1::Definition { pipeline: "q".to_owned(), version: 2, workflow_json: WORKFLOW.to_owned(), last_run: None };
     session.reply(Reply::Definition(changed)).await;
     session.grant("r", "q").await;
     let release = session.release().await;
@@ -233,7 +234,12 @@ async fn names_that_are_too_long_or_missing_and_lists_without_end_end_the_sessio
     let long = "x".repeat(257);
     let run_id = long.clone();
     let definition = |pipeline: &str, json: String| {
-        Reply::Definition(v1::Definition { pipeline: pipeline.to_owned(), version: 2, workflow_json: json })
+        Reply::Definition(v1::Definition {
+            pipeline: pipeline.to_owned(),
+            version: 2,
+            workflow_json: json,
+            last_run: None,
+        })
     };
     let no_lease = v1::WriteToken { lease_id: vec![9; 15].into(), ..token("r") };
     for (reply, field) in [
@@ -310,7 +316,10 @@ async fn ten_thousand_definitions_end_the_session() {
     let (_server, mut agent, session) = ready(Fake::new(Vec::new())).await;
     for n in 0..10_000 {
         let (pipeline, workflow_json) = (n.to_string(), "{}".to_owned());
-        if !session.try_reply(Reply::Definition(v1::Definition { pipeline, version: 1, workflow_json })).await {
+        if !session
+            .try_reply(Reply::Definition(v1::Definition { pipeline, version: 1, workflow_json, last_run: None }))
+            .await
+        {
             break;
         }
     }

@@ -38,8 +38,12 @@ async fn a_definition_with_a_literal_password_is_rejected_with_its_field_and_wit
     let workflow_json = r#"{"source": {"type": "salesforce", "serviceName": "sf",
         "serviceConnection": {"config": {"type": "Salesforce", "username": "a", "password": "hunter2"}},
         "sourceConfig": {"config": {"type": "DatabaseMetadata"}}}}"#;
-    let mut definition =
-        v1::Definition { pipeline: "p".to_owned(), version: 3, workflow_json: workflow_json.to_owned() };
+    let mut definition = v1::Definition {
+        pipeline: "p".to_owned(),
+        version: 3,
+        workflow_json: workflow_json.to_owned(),
+        last_run: None,
+    };
     session.reply(Reply::Definition(definition.clone())).await;
     let status = session.status().await;
     assert_eq!((status.pipeline.as_str(), status.version, status.accepted), ("p", 3, false));
@@ -151,6 +155,7 @@ async fn a_message_over_the_limit_ends_the_session() {
             pipeline: "p".to_owned(),
             version: 2,
             workflow_json: " ".repeat(300 * 1024),
+            last_run: None,
         }))
         .await;
     let problem = agent.problem().await;

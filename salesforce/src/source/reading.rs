@@ -19,7 +19,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::sync::Arc;
 
-use hybrid_runner_connector::{Content, Entity, EntitySink, Failure, Progress, Reason, SourceError};
+use hybrid_runner_connector::{Content, Entity, EntitySink, Expected, Failure, Progress, Reason, SourceError};
 use hybrid_runner_openmetadata::entity::Kind;
 use tokio::task::JoinSet;
 use tracing::{Span, debug};
@@ -340,6 +340,9 @@ impl Reading {
     /// Brings together what is there of each object.
     fn collect(&mut self, progress: &Progress) {
         let Some(mapping) = self.mapping.clone().or_else(|| self.mapping()) else { return };
+        if self.mapping.is_none() {
+            self.tell_what_is_expected(&mapping, progress);
+        }
         for (index, annotations) in self.annotator.take_known() {
             match annotations {
                 _ if self.is_settled(index) => {}
@@ -363,6 +366,13 @@ impl Reading {
             self.spawn(jobs::finish(Arc::clone(&self.shared), Arc::clone(&mapping), drafts), Span::none());
         }
         self.mapping = Some(mapping);
+    }
+
+    fn tell_what_is_expected(&self, mapping: &Mapping, progress: &Progress) {
+        // What cannot be made is told where it is emitted.
+        let Ok(parents) = self.shared.mapper.parents(&mapping.vocabulary) else { return };
+        let parents = parents.iter().map(|parent| Expected { kind: parent.kind, entities: 1 });
+        progress.expect(parents.collect(), Kind::Table.as_str());
     }
 
     fn mapping(&self) -> Option<Arc<Mapping>> {

@@ -170,6 +170,10 @@ impl Store for Watched {
         self.committed(writer, eof, now).await
     }
 
+    async fn sweep(&self) -> Result<bool, StoreError> {
+        self.store.sweep().await
+    }
+
     async fn add_event(&self, writer: &Writer, event: Event) -> Result<(), StoreError> {
         self.store.add_event(writer, event).await
     }

@@ -1,16 +1,33 @@
-//! A partition: the agent is in a network of its own, and the one cable is cut. Nothing is refused then and nothing is
-//! reset; what is sent is gone.
+//! A partition: the agent is in a network of its own, and the one cable is cut, or a packet filter drops what goes over it,
+//! both ways or one. Nothing is refused then and nothing is reset; what is sent is gone.
 
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use hybrid_runner_tests::deployment::{
     Deployment, PLANE, assert_ends_well, assert_same_export, committed, last_number, undisturbed,
 };
+use hybrid_runner_tests::outside;
 use hybrid_runner_tests::processes::{Running, command};
+use hybrid_runner_tests::root;
 use hybrid_runner_tests::world::write;
 
 use super::{lines, short_leases, since};
+
+/// What is lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Cut {
+    /// The cable is.
+    Cable,
+    /// All packets.
+    BothWays,
+    /// What the agent sends.
+    FromTheAgent,
+    /// What it is sent.
+    ToTheAgent,
+}
 
 /// A network namespace, and a cable from it to here.
 struct Network {
@@ -23,8 +40,9 @@ struct Network {
 impl Network {
     /// `None` where namespaces cannot be made: that takes root and iproute2.
     fn new() -> Option<Self> {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
         // Names of interfaces have 15 bytes.
-        let number = std::process::id() % 1_000_000;
+        let number = std::process::id() % 1_000_000 + NEXT.fetch_add(1, Relaxed);
         let name = format!("hr{number}");
         let subnet = format!("10.231.{}", number % 250);
         let (here, there) = (format!("{subnet}.1"), format!("{subnet}.2"));
@@ -63,9 +81,47 @@ impl Network {
         if output.status.success() { Ok(()) } else { Err(String::from_utf8_lossy(&output.stderr).into_owned()) }
     }
 
-    /// Cuts the cable, or mends it.
-    fn set(&self, state: &str) {
-        self.ip(&["link", "set", &self.near(), state]).unwrap();
+    fn cut(&self, cut: Cut) {
+        if cut == Cut::Cable {
+            self.ip(&["link", "set", &self.near(), "down"]).unwrap();
+            return;
+        }
+        let chain = |hook: &str, side: &str, is_cut: bool| {
+            let rule = if is_cut { format!("{side} != \"lo\" counter drop\n") } else { String::new() };
+            format!("chain {hook} {{\ntype filter hook {hook} priority 0;\n{rule}}}\n")
+        };
+        let (ingoing, outgoing) = (cut != Cut::FromTheAgent, cut != Cut::ToTheAgent);
+        let chains = chain("input", "iifname", ingoing) + &chain("output", "oifname", outgoing);
+        self.nft(&["-f", "-"], &format!("table inet cut {{\n{chains}}}\n")).unwrap();
+    }
+
+    fn mend(&self, cut: Cut) {
+        if cut == Cut::Cable {
+            self.ip(&["link", "set", &self.near(), "up"]).unwrap();
+        } else {
+            self.nft(&["delete", "table", "inet", "cut"], "").unwrap();
+        }
+    }
+
+    /// Packets that each rule of the filter dropped so far.
+    fn dropped(&self) -> Vec<u64> {
+        let shown = self.nft(&["list", "table", "inet", "cut"], "").unwrap();
+        let counts = shown.split("counter packets ").skip(1);
+        counts.map(|rest| rest.split_whitespace().next().unwrap().parse().unwrap()).collect()
+    }
+
+    /// The packet filter of this network alone.
+    fn nft(&self, arguments: &[&str], input: &str) -> Result<String, String> {
+        let program = nft();
+        let mut nft = Command::new("ip");
+        nft.args(["netns", "exec", &self.name]).arg(&program).args(arguments);
+        nft.env("LD_LIBRARY_PATH", program.parent().unwrap());
+        nft.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut nft = nft.spawn().map_err(|error| error.to_string())?;
+        nft.stdin.take().unwrap().write_all(input.as_bytes()).unwrap();
+        let output = nft.wait_with_output().unwrap();
+        let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
     }
 
     /// Starts the agent in it.
@@ -85,9 +141,33 @@ impl Drop for Network {
     }
 }
 
+/// The packet filter's program.
+fn nft() -> PathBuf {
+    root().join("target/peers/nftables/nft")
+}
+
 #[tokio::test]
 async fn an_agent_that_is_cut_off_beyond_its_lease_leaves_its_run_to_another_and_comes_back() {
     let Some(network) = Network::new() else { return };
+    cut_off(&network, Cut::Cable).await;
+}
+
+#[tokio::test]
+async fn an_agent_whose_packets_are_dropped_both_ways_or_one_leaves_its_run_to_another_and_comes_back() {
+    if outside::nft("a partition by a packet filter").is_none() {
+        return;
+    }
+    for cut in [Cut::BothWays, Cut::FromTheAgent, Cut::ToTheAgent] {
+        let Some(network) = Network::new() else { return };
+        if let Err(refused) = network.nft(&["list", "ruleset"], "") {
+            eprintln!("not run: nft does not work here, which takes root and a kernel with nf_tables: {refused}");
+            return;
+        }
+        cut_off(&network, cut).await;
+    }
+}
+
+async fn cut_off(network: &Network, cut: Cut) {
     let mut deployment = short_leases("240").await;
     let endpoint = deployment.agent_setting("endpoint");
     let port = endpoint.rsplit_once(':').unwrap().1.to_owned();
@@ -102,13 +182,13 @@ async fn an_agent_that_is_cut_off_beyond_its_lease_leaves_its_run_to_another_and
     let mut away = network.start_agent(&deployment, "away.log");
     let some = |log: &str| last_number(log, "batch durable", "next_seq").filter(|&next| next > 3);
     let before = plane.until("the first batches", some).await;
-    network.set("down");
-    let cut = plane.log().len();
+    network.cut(cut);
+    let cut_at = plane.log().len();
     assert_eq!(committed(&plane.log(), ""), None, "it was cut off in the middle of a run");
 
     let near = deployment.start_agent("near.log");
     let goes_on = |log: &str| {
-        let log = since(log, cut);
+        let log = since(log, cut_at);
         last_number(log, "push opened", "next_seq").filter(|_| lines(log, "the lease of a run was ended") > 0)
     };
     let went_on = plane.until("another agent to go on", goes_on).await;
@@ -119,7 +199,13 @@ async fn an_agent_that_is_cut_off_beyond_its_lease_leaves_its_run_to_another_and
     // The cable is mended: the agent is there again for the next run, alone.
     assert_ends_well([near]).await;
     let mended = away.log().len();
-    network.set("up");
+    if cut != Cut::Cable {
+        let dropped = network.dropped();
+        eprintln!("{cut:?}: {dropped:?} packets dropped");
+        assert_eq!(dropped.len(), if cut == Cut::BothWays { 2 } else { 1 }, "{cut:?}");
+        assert!(dropped.iter().all(|packets| *packets > 0), "{cut:?}: {dropped:?}");
+    }
+    network.mend(cut);
     let run = deployment.run_again(&mut plane).await;
     assert_eq!((&run["state"], &run["sent"], &run["deleted"]), (&"committed".into(), &0.into(), &0.into()), "{run}");
     assert!(since(&away.log(), mended).contains("run"), "it was the agent that had been cut off");

@@ -7,6 +7,7 @@ use futures_util::future::join_all;
 use hybrid_runner_tests::deployment::{
     Deployment, assert_ends_well, assert_same_export, committed, last_number, undisturbed,
 };
+use hybrid_runner_tests::is_long;
 use hybrid_runner_tests::processes::Running;
 use serde_json::Value;
 
@@ -28,6 +29,9 @@ struct Extent {
 
 const SHORT: Extent = Extent { objects: "240", kills: KILLS, records: 0 };
 const LONG: Extent = Extent { objects: "2000", kills: 1_000 / SIDE_BY_SIDE, records: 1_000_000 / SIDE_BY_SIDE as u64 };
+
+/// Kills after which a deployment says how far it is.
+const SAYS_SO: usize = 25;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Victim {
@@ -74,6 +78,10 @@ struct Disturbed {
     agent: Running,
     /// Entities of a whole run.
     total: u64,
+    /// How often the plane was started. Each has a log of its own: one log of a thousand kills would be read over and over.
+    planes: usize,
+    /// Records that were durable before the plane was started.
+    before: u64,
     /// Where the plane's log stood at the last kill.
     seen: usize,
     rounds: usize,
@@ -82,7 +90,7 @@ struct Disturbed {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_is_killed_whenever_the_entities_are_those_of_an_undisturbed_run() {
-    let extent = if std::env::var_os("HYBRID_LONG").is_some() { LONG } else { SHORT };
+    let extent = if is_long() { LONG } else { SHORT };
     let seed =
         std::env::var_os("KILL_SEED").map_or_else(|| fastrand::u64(..), |seed| seed.to_str().unwrap().parse().unwrap());
     eprintln!("KILL_SEED={seed}");
@@ -107,12 +115,13 @@ async fn whatever_is_killed_whenever_the_entities_are_those_of_an_undisturbed_ru
 async fn disturb(extent: &Extent, seed: u64, total: u64, wanted: &str) -> Count {
     let deployment = short_leases(extent.objects).await;
     let org = deployment.start_org().await;
-    let plane = deployment.start_plane("plane.log").await;
+    let plane = deployment.start_plane(&plane_log(0)).await;
     let agent = deployment.start_agent("agent.log");
     let mut random = Rng::with_seed(seed);
     let rounds = random.usize(..MOMENTS.len());
     let count = Count::default();
-    let mut disturbed = Disturbed { deployment, random, org, plane, agent, total, seen: 0, rounds, count };
+    let (planes, before, seen) = (0, 0, 0);
+    let mut disturbed = Disturbed { deployment, random, org, plane, agent, total, planes, before, seen, rounds, count };
     while disturbed.count.middle < extent.kills || disturbed.durable() < extent.records {
         if disturbed.open_run().await.is_none() {
             disturbed.check(wanted).await;
@@ -120,8 +129,16 @@ async fn disturb(extent: &Extent, seed: u64, total: u64, wanted: &str) -> Count 
             disturbed.seen = disturbed.plane.log().len();
         }
         disturbed.round().await;
+        if disturbed.rounds % SAYS_SO == 0 {
+            eprintln!("seed {seed}: {} records, {:?}", disturbed.durable(), disturbed.count);
+        }
     }
     disturbed.finish(wanted).await
+}
+
+/// The name of the log of a plane that was started after so many others.
+fn plane_log(nth: usize) -> String {
+    format!("plane-{nth}.log")
 }
 
 impl Disturbed {
@@ -180,10 +197,9 @@ impl Disturbed {
             count.drains += usize::from(moment == Moment::Draining);
         }
         if plane {
-            self.plane = self.deployment.start("control-plane", "plane.log");
-            let from = self.seen;
-            let listens = |log: &str| since(log, from).contains("control plane listens").then_some(());
-            self.plane.until("the control plane listens again", listens).await;
+            (self.before, self.seen) = (self.durable(), 0);
+            self.planes += 1;
+            self.plane = self.deployment.start_plane(&plane_log(self.planes)).await;
         }
         if agent {
             self.agent = self.deployment.start_agent("agent.log");
@@ -193,7 +209,7 @@ impl Disturbed {
     /// Records that were durable, over all runs.
     fn durable(&self) -> u64 {
         let log = self.plane.log();
-        log.lines().filter_map(|line| last_number(line, "batch durable", "records")).sum()
+        self.before + log.lines().filter_map(|line| last_number(line, "batch durable", "records")).sum::<u64>()
     }
 
     async fn check(&self, wanted: &str) {
@@ -212,10 +228,10 @@ impl Disturbed {
         for run in self.deployment.shown_runs().await {
             assert_eq!((&run["state"], &run["deleted"]), (&"committed".into(), &0.into()), "{run}");
         }
-        let Self { deployment, org, plane, agent, count, .. } = self;
+        let Self { deployment, org, plane, agent, planes, count, .. } = self;
         assert_ends_well([agent, plane, org]).await;
-        for log in ["agent.log", "plane.log"] {
-            let log = hybrid_runner_tests::deployment::read(deployment.dir.path(), log);
+        for log in (0..=planes).map(plane_log).chain(["agent.log".to_owned()]) {
+            let log = hybrid_runner_tests::deployment::read(deployment.dir.path(), &log);
             assert_eq!(lines(&log, "panicked at"), 0, "{log}");
         }
         count

@@ -3,7 +3,10 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
+use hybrid_runner_proto::v1::session_response::Message;
+use hybrid_runner_proto::v1::{self, SessionResponse};
 use hybrid_runner_tests::certificates::{Authority, Pair};
+use hybrid_runner_tests::tap::{Tamper, Tap};
 use hybrid_runner_tests::within;
 use hybrid_runner_tests::world::{World, write};
 use rustls::ServerConfig;
@@ -14,7 +17,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
-use super::{BY_CERTIFICATE, Installation};
+use super::{BY_CERTIFICATE, Installation, row};
 
 async fn listener() -> (TcpListener, u16) {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -24,11 +27,7 @@ async fn listener() -> (TcpListener, u16) {
 
 /// A server that speaks TLS, and one protocol in it or none.
 async fn tls_server(pair: &Pair, protocols: &[&[u8]]) -> (u16, JoinSet<()>) {
-    let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
-    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
-    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
-    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = acceptor(pair, protocols);
     let (listener, port) = listener().await;
     let mut tasks = JoinSet::new();
     tasks.spawn(async move {
@@ -41,6 +40,14 @@ async fn tls_server(pair: &Pair, protocols: &[&[u8]]) -> (u16, JoinSet<()>) {
         }
     });
     (port, tasks)
+}
+
+fn acceptor(pair: &Pair, protocols: &[&[u8]]) -> TlsAcceptor {
+    let chain = vec![CertificateDer::from_pem_slice(pair.certificate.as_bytes()).unwrap()];
+    let key = PrivateKeyDer::from_pem_slice(pair.key.as_bytes()).unwrap();
+    let mut config = ServerConfig::builder().with_no_client_auth().with_single_cert(chain, key).unwrap();
+    config.alpn_protocols = protocols.iter().map(|name| name.to_vec()).collect();
+    TlsAcceptor::from(Arc::new(config))
 }
 
 /// A proxy that refuses every tunnel.
@@ -138,4 +145,104 @@ async fn an_agent_that_was_removed_fails_the_check_of_its_identity_and_no_other(
     within("the list is read", async { while one.doctor(&["--only", "identity"]).await.code() == 0 {} }).await;
     one.fails_with("identity", "does not accept this agent's identity").await;
     world.stop().await;
+}
+
+/// A control plane whose messages are changed on their way.
+#[derive(Debug)]
+struct Odd(fn(&mut SessionResponse));
+
+impl Tamper for Odd {
+    fn heard(&self, message: &mut SessionResponse) {
+        (self.0)(message);
+    }
+}
+
+impl Installation {
+    /// The control plane of the world, as it is when its messages are changed so.
+    async fn before(&mut self, world: &World, change: fn(&mut SessionResponse)) -> Tap {
+        let tap = Tap::tampering(world.port, &world.authority, Arc::new(Odd(change))).await;
+        self.endpoint = format!("localhost:{}", tap.port);
+        tap
+    }
+}
+
+fn welcome(response: &mut SessionResponse, change: impl FnOnce(&mut v1::Welcome)) {
+    if let Some(Message::Welcome(welcome)) = &mut response.message {
+        change(welcome);
+    }
+}
+
+fn without(response: &mut SessionResponse, capabilities: &[&str]) {
+    welcome(response, |welcome| welcome.capabilities.retain(|name| !capabilities.contains(&name.as_str())));
+}
+
+#[tokio::test]
+async fn each_fault_of_the_protocol_fails_that_check_and_no_other() {
+    let world = World::new().await;
+    let mut one = Installation::new(&world);
+    let _tap = one.before(&world, |response| welcome(response, |welcome| welcome.protocol = 2)).await;
+    one.fails_with("protocol", "it chose 2").await;
+    let early = |response: &mut SessionResponse| response.message = Some(Message::Released(v1::Released::default()));
+    let _tap = one.before(&world, early).await;
+    one.fails_with("protocol", "a message before Welcome").await;
+    let _tap = one.before(&world, |response| response.message = None).await;
+    one.fails_with("protocol", "a message before Welcome").await;
+    // What answers speaks HTTP/2, as far as TLS says, and is no control plane.
+    let (port, _hangs_up) = tls_server(&world.authority.server(), &[b"h2"]).await;
+    one.endpoint = format!("localhost:{port}");
+    one.fails("protocol").await;
+    let (port, _silent) = silent_server(&world.authority.server()).await;
+    one.endpoint = format!("localhost:{port}");
+    one.fails_with("protocol", "no Welcome within 10 s").await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn what_an_older_control_plane_cannot_do_warns_and_its_last_runs_are_not_known() {
+    let world = World::new().await;
+    let mut one = Installation::new(&world);
+    let _tap = one.before(&world, |response| without(response, &["zstd", "logs"])).await;
+    let looked = one.doctor(&["--json"]).await;
+    let report = looked.json();
+    let protocol = row(&report, "protocol");
+    let seen = protocol["seen"].as_str().unwrap();
+    assert!(looked.code() == 0 && protocol["status"] == "warn", "{looked:?}");
+    assert!(seen.contains("zstd") && seen.contains("logs") && !seen.contains("drain"), "{seen}");
+
+    let _tap = one.before(&world, |response| without(response, &["diagnostic"])).await;
+    let looked = one.doctor(&["--json"]).await;
+    let report = looked.json();
+    assert_eq!((looked.code(), &row(&report, "protocol")["status"]), (0, &"warn".into()), "{looked:?}");
+    for check in ["definitions", "references", "salesforce"] {
+        assert_eq!(row(&report, check)["status"], "skipped", "{report:#}");
+    }
+
+    let silent_about_runs = |response: &mut SessionResponse| {
+        if let Some(Message::Definition(definition)) = &mut response.message {
+            definition.last_run = None;
+        }
+    };
+    let _tap = one.before(&world, silent_about_runs).await;
+    let looked = one.doctor(&["--json"]).await;
+    let report = looked.json();
+    let salesforce = row(&report, "salesforce");
+    assert!(looked.code() == 0 && salesforce["status"] == "skipped", "{looked:?}");
+    assert!(salesforce["seen"].as_str().unwrap().contains("not known"), "{salesforce:#}");
+    world.stop().await;
+}
+
+/// A server that agrees on HTTP/2, listens, and says nothing.
+async fn silent_server(pair: &Pair) -> (u16, JoinSet<()>) {
+    let acceptor = acceptor(pair, &[b"h2"]);
+    let (listener, port) = listener().await;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            if let Ok(mut stream) = acceptor.accept(stream).await {
+                while stream.read(&mut [0; 1024]).await.is_ok_and(|read| read > 0) {}
+            }
+        }
+    });
+    (port, tasks)
 }

@@ -43,7 +43,7 @@ impl ThirdParty {
     /// One that offers this workflow.
     pub(super) fn new(workflow_json: String) -> Self {
         Self {
-            definition: v1::Definition { pipeline: PIPELINE.to_owned(), version: 7, workflow_json },
+            definition: v1::Definition { pipeline: PIPELINE.to_owned(), version: 7, workflow_json, last_run: None },
             token: v1::WriteToken {
                 run_id: "any text that names a run".to_owned(),
                 fence: u64::MAX,

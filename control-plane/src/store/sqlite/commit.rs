@@ -31,7 +31,7 @@ pub(super) async fn commit(
     let staged = staged.open(writer)?;
     let (run_id, pipeline) = (staged.run.run_id.to_string(), staged.run.pipeline.as_str());
     let plan = rules::plan_commit(&context(db, &staged).await?, eof)?;
-    make_current(db, &run_id, pipeline).await?;
+    make_current(db, &staged).await?;
     delete(db, pipeline, &plan.delete).await?;
     void_pending(db, pipeline).await?;
     end_hold(db, pipeline).await?;
@@ -65,9 +65,9 @@ async fn context(db: &mut SqliteConnection, staged: &Staged) -> Result<CommitCon
         .await
         .map_err(failed(COMMIT))?;
     let records = sqlx::query(
-        "SELECT fqn, kind, content_hash, column_count, foreign_keys, has_body FROM record WHERE run_id = ?",
+        "SELECT fqn, kind, content_hash, column_count, foreign_keys, has_body FROM record WHERE staging = ?",
     )
-    .bind(staged.run.run_id.to_string())
+    .bind(&staged.staging)
     .fetch_all(&mut *db)
     .await
     .map_err(failed(COMMIT))?;
@@ -101,49 +101,51 @@ fn shape(row: &SqliteRow) -> Result<(String, Shape), StoreError> {
 
 /// Points the changed entities to their new records, and deletes the records that no entity points to any more. No body
 /// is touched but those that go.
-async fn make_current(db: &mut SqliteConnection, run_id: &str, pipeline: &str) -> Result<(), StoreError> {
+async fn make_current(db: &mut SqliteConnection, staged: &Staged) -> Result<(), StoreError> {
+    let (staging, pipeline) = (staged.staging.as_str(), staged.run.pipeline.as_str());
     // Records that are superseded: of changed entities.
     sqlx::query(
         "DELETE FROM record WHERE id IN (
              SELECT entity.record_id FROM record AS staged
              JOIN entity ON entity.pipeline = ?2 AND entity.fqn = staged.fqn
-             WHERE staged.run_id = ?1 AND staged.has_body = 1
+             WHERE staged.staging = ?1 AND staged.has_body = 1
                  AND (entity.content_hash <> staged.content_hash OR entity.kind <> staged.kind))",
     )
-    .bind(run_id)
+    .bind(staging)
     .bind(pipeline)
     .execute(&mut *db)
     .await
     .map_err(failed(COMMIT))?;
     sqlx::query(
         "INSERT INTO entity (pipeline, fqn, kind, content_hash, column_count, foreign_keys, memo, run_id, record_id)
-         SELECT ?2, fqn, kind, content_hash, column_count, foreign_keys, memo, run_id, id
-         FROM record WHERE run_id = ?1 AND has_body = 1
+         SELECT ?2, fqn, kind, content_hash, column_count, foreign_keys, memo, ?3, id
+         FROM record WHERE staging = ?1 AND has_body = 1
          ON CONFLICT (pipeline, fqn) DO UPDATE SET
              kind = excluded.kind, content_hash = excluded.content_hash, column_count = excluded.column_count,
              foreign_keys = excluded.foreign_keys, run_id = excluded.run_id, record_id = excluded.record_id
          WHERE entity.content_hash <> excluded.content_hash OR entity.kind <> excluded.kind",
     )
-    .bind(run_id)
+    .bind(staging)
     .bind(pipeline)
+    .bind(staged.run.run_id.to_string())
     .execute(&mut *db)
     .await
     .map_err(failed(COMMIT))?;
     // The memo is the last run's, also of what did not change.
     sqlx::query(
         "UPDATE entity SET memo = staged.memo FROM record AS staged
-         WHERE staged.run_id = ?1 AND entity.pipeline = ?2 AND entity.fqn = staged.fqn AND entity.memo <> staged.memo",
+         WHERE staged.staging = ?1 AND entity.pipeline = ?2 AND entity.fqn = staged.fqn AND entity.memo <> staged.memo",
     )
-    .bind(run_id)
+    .bind(staging)
     .bind(pipeline)
     .execute(&mut *db)
     .await
     .map_err(failed(COMMIT))?;
     // Records of unchanged entities, which keep their old one.
     sqlx::query(
-        "DELETE FROM record WHERE run_id = ? AND NOT EXISTS (SELECT 1 FROM entity WHERE entity.record_id = record.id)",
+        "DELETE FROM record WHERE staging = ? AND NOT EXISTS (SELECT 1 FROM entity WHERE entity.record_id = record.id)",
     )
-    .bind(run_id)
+    .bind(staging)
     .execute(&mut *db)
     .await
     .map_err(failed(COMMIT))?;
@@ -223,7 +225,7 @@ pub(super) async fn decide_deletions(
     // What the run in progress has found again is not gone, also while it waits for its next agent.
     let pending = sqlx::query(
         "SELECT fqn, EXISTS (
-             SELECT 1 FROM record JOIN run ON run.run_id = record.run_id
+             SELECT 1 FROM record JOIN run ON run.staging = record.staging
              WHERE record.fqn = pending_deletion.fqn AND run.pipeline = pending_deletion.pipeline
                  AND run.state IN ('queued', 'granted', 'running')) AS found_again
          FROM pending_deletion WHERE run_id = ?",

@@ -92,7 +92,7 @@ async fn cancel_runs(db: &mut SqliteConnection, now: Timestamp) -> Result<(), St
     .map_err(failed(ACTION))?;
     for row in ended {
         let run_id: &str = row.try_get(0).map_err(failed(ACTION))?;
-        super::push::drop_staged(db, run_id).await?;
+        super::dropped::drop_staged(db, run_id).await?;
     }
     Ok(())
 }

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::{Row as _, SqliteConnection};
 
 use super::rows::{flag, run, run_id, time};
-use super::{failed, transitions};
+use super::{dropped, failed, transitions};
 use crate::digest;
 use crate::store::rules::{self, Standing};
 use crate::store::{EnqueueError, Refusal, Run, RunId, StoreError, Token, Writer};
@@ -69,8 +69,8 @@ async fn insert(
     drop_surplus(db, pipeline).await?;
     let run_id = RunId::new();
     sqlx::query(
-        "INSERT INTO run (run_id, pipeline, state, full_read, scheduled, queued_at, digest, source_position)
-         VALUES (?, ?, 'queued', ?, ?, ?, ?, x'')",
+        "INSERT INTO run (run_id, pipeline, state, full_read, scheduled, queued_at, digest, source_position, staging)
+         VALUES (?, ?, 'queued', ?, ?, ?, ?, x'', ?)",
     )
     .bind(run_id.to_string())
     .bind(pipeline)
@@ -78,6 +78,7 @@ async fn insert(
     .bind(scheduled)
     .bind(now.as_millisecond())
     .bind(digest::EMPTY.as_slice())
+    .bind(dropped::new_name())
     .execute(&mut *db)
     .await
     .map_err(failed(QUEUE))?;

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use sqlx::SqliteConnection;
 
 use super::rows::{column, hash, hold, number, signed};
-use super::{failed, push, runs};
+use super::{dropped, failed, runs};
 use crate::store::rules::{self, After};
 use crate::store::{
     Checkpoint, Ending, Granted, Hold, Lease, LeaseId, Listed, Run, RunId, RunState, StoreError, Writer,
@@ -174,5 +174,5 @@ pub(super) async fn write(db: &mut SqliteConnection, run: &Run, keeps_staged: bo
     .execute(&mut *db)
     .await
     .map_err(failed("write a run"))?;
-    if keeps_staged { Ok(()) } else { push::drop_staged(db, &run.run_id.to_string()).await }
+    if keeps_staged { Ok(()) } else { dropped::drop_staged(db, &run.run_id.to_string()).await }
 }

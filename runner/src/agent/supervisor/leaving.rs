@@ -9,7 +9,7 @@ use super::Supervisor;
 use crate::run::Ended;
 use crate::session::{Command, Reason};
 
-/// How long a leaving agent waits for its releases to be answered.
+/// How long a leaving agent waits for its releases, and the last lines of its runs, to be answered.
 const FAREWELL: Duration = Duration::from_secs(2);
 
 /// How an agent leaves: its runs may end, then they are handed back, then it goes.
@@ -25,7 +25,7 @@ impl Supervisor {
 
     /// Whether a leaving agent has nothing left to wait for.
     pub(in crate::agent) fn is_done(&self, now: Instant) -> bool {
-        let is_settled = self.running.is_empty() && !self.leases.has_unanswered();
+        let is_settled = self.running.is_empty() && !self.leases.has_unanswered() && self.logs.are_settled();
         self.leaving.as_ref().is_some_and(|leaving| is_settled || now >= leaving.leaves_at)
     }
 
@@ -41,6 +41,14 @@ impl Supervisor {
         self.say_draining(now);
         self.offer();
         self.hand_back(now);
+        self.flush();
+    }
+
+    /// When all runs of a leaving agent are over: has the rest of their logs confirmed, again until all of it is.
+    pub(super) fn flush(&mut self) {
+        if self.is_leaving() && self.running.is_empty() && !self.logs.are_settled() {
+            self.outbox.push(Command::Flush);
+        }
     }
 
     pub(super) fn say_draining(&mut self, now: Instant) {

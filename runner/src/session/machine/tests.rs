@@ -377,6 +377,7 @@ fn input() -> impl Strategy<Value = (u64, Input)> {
         Just(()).prop_map(move |()| Command::Release(release())),
         (0..3_u64).prop_map(tested),
         Just(Command::Drain { within: INTERVAL }),
+        Just(Command::Flush),
     ];
     let inputs = prop_oneof![
         3 => received().prop_map(Input::Received),
@@ -422,6 +423,7 @@ fn anything() -> impl Strategy<Value = (u64, Input)> {
         (name(), 0..4_u64).prop_map(|(pipeline, version)| Command::Answer { pipeline, version, verdict: accepted() }),
         any::<u8>().prop_map(|id| tested(id.into())),
         Just(Command::Drain { within: INTERVAL }),
+        Just(Command::Flush),
     ];
     let inputs = prop_oneof![
         6 => received.prop_map(Input::Received),
