@@ -109,12 +109,11 @@ impl<'a> Reader<'a> {
 
     /// True or false; `None` for anything else.
     pub(crate) fn flag(&mut self) -> Result<Option<bool>, Stuck> {
-        let flag = match self.peek()? {
-            b't' => Some(true),
-            b'f' => Some(false),
-            _ => None,
-        };
-        self.skip().map(|()| flag)
+        match self.peek()? {
+            b't' => self.pass(*b"true").map(|()| Some(true)),
+            b'f' => self.pass(*b"false").map(|()| Some(false)),
+            _ => self.skip().map(|()| None),
+        }
     }
 
     /// Whether it is true.
@@ -164,9 +163,9 @@ impl<'a> Reader<'a> {
     /// Passes a value.
     pub(crate) fn skip(&mut self) -> Result<(), Stuck> {
         match self.peek()? {
-            b'n' => self.pass(b"null"),
-            b'f' => self.pass(b"false"),
-            b't' => self.pass(b"true"),
+            b'n' => self.pass(*b"null"),
+            b'f' => self.pass(*b"false"),
+            b't' => self.pass(*b"true"),
             b'"' => self.string().map(drop),
             b'0'..=b'9' if self.whole_number().is_some() => Ok(()),
             _ => self.value().map(|IgnoredAny| ()),
@@ -273,11 +272,12 @@ impl<'a> Reader<'a> {
         Some(digits.iter().fold(0, |number, digit| number * 10 + u64::from(digit - b'0')))
     }
 
-    fn pass(&mut self, literal: &[u8]) -> Result<(), Stuck> {
-        if !self.rest().starts_with(literal) {
+    /// Of a length that is known when this is compiled: such a comparison is no call of a function.
+    fn pass<const LENGTH: usize>(&mut self, literal: [u8; LENGTH]) -> Result<(), Stuck> {
+        if self.rest().first_chunk() != Some(&literal) {
             return Err(Stuck);
         }
-        self.at += literal.len();
+        self.at += LENGTH;
         Ok(())
     }
 }

@@ -318,6 +318,21 @@ mod tests {
     }
 
     #[test]
+    fn a_body_that_its_reader_refuses_costs_the_other_parts_nothing() {
+        let part = |number: usize, body: &str| {
+            format!(r#"{{"body":{body},"httpHeaders":{{}},"httpStatusCode":200,"referenceId":"t{number}"}}"#)
+        };
+        for odd in [r#"{"done":7,"records":[]}"#, r#"{"records":[{"Description":"a","Description":"b"}]}"#] {
+            let mut call = call(Of::Entities);
+            let Request::Tooling(asked) = &mut call.request else { panic!("other questions") };
+            asked.push(Part { of: Of::Entities, objects: Vec::new(), tries: 0 });
+            let parts = [part(0, odd), part(1, r#"{"done":true,"records":[]}"#)].join(",");
+            let replies = read(&call, format!(r#"{{"compositeResponse":[{parts}]}}"#).as_bytes()).unwrap().all();
+            assert!(matches!(&replies[..], [Reply::Unreadable(_), Reply::Entities { whole: true, .. }]), "{odd}");
+        }
+    }
+
+    #[test]
     fn only_values_in_use_are_in_the_vocabulary() {
         let body = r#"{"fields":[{"name":"Other","picklistValues":[{"active":true,"value":"x"}]},{"picklistValues":[]},
             {"name":"BusinessStatus","picklistValues":[{"active":true,"value":"Active"},{"active":false,"value":"Old"},
