@@ -129,7 +129,7 @@ async fn disturb(extent: &Extent, seed: u64, total: u64, wanted: &str) -> Count 
             disturbed.seen = disturbed.plane.log().len();
         }
         disturbed.round().await;
-        if disturbed.rounds % SAYS_SO == 0 {
+        if disturbed.rounds.is_multiple_of(SAYS_SO) {
             eprintln!("seed {seed}: {} records, {:?}", disturbed.durable(), disturbed.count);
         }
     }

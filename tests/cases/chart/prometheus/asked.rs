@@ -57,10 +57,11 @@ impl Asked {
     pub(super) fn selectors(&self) -> BTreeSet<String> {
         let mut found = BTreeSet::new();
         for (at, _) in self.expression.match_indices(PREFIX) {
-            let rest = &self.expression[at..];
+            let (_, rest) = self.expression.split_at(at);
             let name = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
-            let braces = if rest[name..].starts_with('{') { closing(&rest[name..]) } else { 0 };
-            found.insert(rest[..name + braces].to_owned());
+            let (name, rest) = rest.split_at(name);
+            let (braces, _) = rest.split_at(if rest.starts_with('{') { closing(rest) } else { 0 });
+            found.insert(format!("{name}{braces}"));
         }
         assert!(!found.is_empty(), "{self:?}");
         found
