@@ -293,12 +293,7 @@ impl Supervisor {
         let lease = self.leases.granted(run_id.clone());
         let plan = match self.startable(&grant) {
             Ok(plan) => plan,
-            Err((reason, detail)) => {
-                warn!(%run_id, pipeline = %grant.pipeline, %reason, detail, "grant declined");
-                self.leases.give_back(status::decline(grant.token, reason, detail.to_owned()));
-                self.offers_again_at = Some(Instant::now() + OFFER_AGAIN);
-                return;
-            }
+            Err((reason, detail)) => return self.decline(grant, reason, detail),
         };
         let (progress, stop) = (RunProgress::default(), CancellationToken::new());
         let (noticed, notice_of) = (self.noticed.clone(), run_id.clone());
@@ -338,6 +333,18 @@ impl Supervisor {
         });
         self.running.insert(run_id, Running { token: grant.token, pipeline, progress, log, task, stop, stopped: None });
         self.publish();
+    }
+
+    fn decline(&mut self, Grant { token, pipeline, .. }: Grant, reason: Reason, detail: &str) {
+        let run_id = &token.run_id;
+        if reason == Reason::DRAINING {
+            // It and the word that this agent leaves passed each other on the way.
+            info!(%run_id, %pipeline, detail, "grant declined");
+        } else {
+            warn!(%run_id, %pipeline, %reason, detail, "grant declined");
+        }
+        self.leases.give_back(status::decline(token, reason, detail.to_owned()));
+        self.offers_again_at = Some(Instant::now() + OFFER_AGAIN);
     }
 
     /// The plan to run, or why this agent does not.
