@@ -438,9 +438,10 @@ proptest! {
     #[test]
     fn no_control_plane_makes_a_session_panic_or_grow(inputs in proptest::collection::vec(anything(), 1..200)) {
         let (mut machine, _) = Machine::start(at(0), vec![held("a")]);
-        let mut now = 0;
+        let (mut now, mut flushes) = (0, 0);
         for (passed, input) in inputs {
             now += passed;
+            flushes += usize::from(matches!(input, Input::Command(Command::Flush)));
             match machine.step(at(now), input) {
                 Ok(effects) => prop_assert!(effects.len() <= 2),
                 // A session that ended is followed by one that is as new.
@@ -450,7 +451,7 @@ proptest! {
                 let (definitions, bytes) = open.definitions.size();
                 prop_assert!(definitions <= 1000 && bytes <= 16 << 20);
                 prop_assert!(open.tests.len() <= TESTS);
-                prop_assert!(open.unanswered.len() <= 12);
+                prop_assert!(open.unanswered.len() <= 12 + flushes);
                 prop_assert!(open.unasked <= CROSSING);
                 prop_assert!(machine.pause(at(now)) <= LONGEST_PAUSE);
             }
@@ -458,15 +459,17 @@ proptest! {
     }
 
     /// Whatever arrives in whatever order: an error or effects, nothing is said before `Welcome`, every answer is to a
-    /// definition or a test of this session, heartbeats count up, and the slots that are open are never more than were offered.
+    /// definition or a test of this session, heartbeats count up and come as the terms say and once for each flush, and
+    /// the slots that are open are never more than were offered.
     #[test]
     fn no_schedule_makes_the_agent_break_the_protocol(inputs in proptest::collection::vec(input(), 1..60)) {
         let (mut machine, _) = Machine::start(at(0), vec![held("r")]);
-        let (mut now, mut is_open, mut last_id) = (0, false, 0);
+        let (mut now, mut is_open, mut last_id, mut flushes) = (0, false, 0, 0);
         let (mut unanswered, mut offered, mut open_slots) = (None, 0, 0);
         let mut tests = BTreeSet::new();
         for (passed, input) in inputs {
             now += passed;
+            flushes += u64::from(matches!(input, Input::Command(Command::Flush)));
             if let Input::Received(Received::Definition(definition)) = &input {
                 unanswered = Some(definition.version);
             }
@@ -505,7 +508,7 @@ proptest! {
                 }
             }
             prop_assert!(open_slots <= offered.max(2));
-            prop_assert!(last_id <= 1 + now / INTERVAL.as_secs());
+            prop_assert!(last_id <= 1 + flushes + now / INTERVAL.as_secs());
         }
     }
 }
