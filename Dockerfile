@@ -41,6 +41,9 @@ LABEL org.opencontainers.image.title="hybrid-runner" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 COPY --from=build /roots/agent /
+# One heap in place of one a thread, and large buffers given back at once: a fifth less memory at the peak of a run for
+# less than a tenth more CPU (docs/performance.md).
+ENV MALLOC_ARENA_MAX=1 MALLOC_MMAP_THRESHOLD_=262144 MALLOC_TRIM_THRESHOLD_=2097152
 USER 65532:65532
 ENTRYPOINT ["/usr/bin/hybrid-runner"]
 CMD ["run", "--config", "/etc/hybrid-runner/hybrid-runner.yaml"]

@@ -19,8 +19,9 @@ use std::collections::VecDeque;
 
 use bytes::{BufMut as _, Bytes, BytesMut};
 
-/// The most encoded bytes of a batch of several records, less room for its envelope and checkpoint (4 KiB + tokens).
-const BATCH: usize = 1024 * 1024 - 8 * 1024;
+/// The most encoded bytes of a batch of several records, with its envelope and checkpoint (4 KiB + tokens) half of what the
+/// contract permits: a batch that is sent is in memory encoded and compressed as well.
+const BATCH: usize = 512 * 1024 - 8 * 1024;
 /// The most records of a batch.
 const BATCH_RECORDS: usize = 1000;
 /// A batch waits until it has this much, unless nothing is under way: small runs are not held up, large ones need few
