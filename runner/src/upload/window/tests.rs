@@ -23,7 +23,7 @@ fn seqs(batch: &Batch) -> Vec<u64> {
 fn filled(count: usize, is_unchanged: bool) -> Window {
     let mut window = Window::new(8 << 20);
     for n in 0..count {
-        window.push(vec![record(&n.to_string(), &[0; 300 * 1024], is_unchanged)], n.to_string().as_bytes());
+        window.push(vec![record(&n.to_string(), &[0; 150 * 1024], is_unchanged)], n.to_string().as_bytes());
     }
     window
 }
@@ -45,7 +45,7 @@ fn the_digest_is_the_one_of_the_contract() {
 }
 
 #[test]
-fn a_batch_holds_a_mebibyte_or_one_record_and_the_place_of_its_last_record() {
+fn a_batch_holds_half_a_mebibyte_or_one_record_and_the_place_of_its_last_record() {
     let mut window = filled(5, false);
     let batch = window.next_batch().unwrap();
     assert_eq!((seqs(&batch), checkpoint_at(3, &batch.source_position)), (vec![0, 1, 2], Some(Bytes::from("2"))));
@@ -60,7 +60,7 @@ fn a_batch_holds_a_mebibyte_or_one_record_and_the_place_of_its_last_record() {
 
 #[test]
 fn a_batch_ends_where_an_emission_ends_and_only_one_that_is_larger_is_cut() {
-    let large = |name: &str| record(name, &[0; 400 * 1024], false);
+    let large = |name: &str| record(name, &[0; 200 * 1024], false);
     let mut window = Window::new(8 << 20);
     window.push(vec![large("a"), large("b")], b"2");
     window.push(vec![large("c"), large("d"), large("e")], b"5");
