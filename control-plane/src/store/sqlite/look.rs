@@ -3,8 +3,8 @@
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteRow;
 
-use super::failed;
 use super::rows::{column, hash, hold, number, run_id, time};
+use super::{failed, packed};
 use crate::store::{BaselineEntry, EntityBody, EntityRow, Event, Failure, Hold, PendingDeletions, RunId, StoreError};
 
 pub(super) async fn baseline(
@@ -86,7 +86,7 @@ pub(super) async fn bodies(
     .fetch_all(db)
     .await
     .map_err(failed("read entities"))?;
-    rows.iter().map(|row| Ok(EntityBody { row: entity(row)?, body: column::<Vec<u8>>(row, "body")?.into() })).collect()
+    rows.iter().map(|row| Ok(EntityBody { row: entity(row)?, body: packed::unpack(column(row, "body")?)? })).collect()
 }
 
 fn entity(row: &SqliteRow) -> Result<EntityRow, StoreError> {

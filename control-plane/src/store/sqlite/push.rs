@@ -91,14 +91,21 @@ pub(super) async fn open(db: &mut SqliteConnection, writer: &Writer) -> Result<O
     })
 }
 
-pub(super) async fn apply(db: &mut SqliteConnection, writer: &Writer, batch: &Batch) -> Result<Applied, WriteError> {
+/// Stages a batch, with its bodies as [`super::packed`] made them.
+pub(super) async fn apply(
+    db: &mut SqliteConnection,
+    writer: &Writer,
+    batch: &Batch,
+    bodies: &[Option<Vec<u8>>],
+) -> Result<Applied, WriteError> {
     let staged = staged(db, writer).await?.open(writer)?;
     let context = batch_context(db, &staged, &batch.records).await?;
     match rules::plan_batch(&context, &batch.records)? {
         BatchPlan::BodyNeeded(seqs) => Ok(Applied::BodyNeeded { seqs }),
         BatchPlan::Known => Ok(Applied::Durable { next_seq: staged.next_seq }),
         BatchPlan::Stage { from, next_seq, digest } => {
-            insert_all(db, &staged.staging, batch.records.get(from..).unwrap_or_default()).await?;
+            let rows: Vec<_> = batch.records.iter().zip(bodies).skip(from).collect();
+            insert_all(db, &staged.staging, &rows).await?;
             sqlx::query(
                 "UPDATE run SET next_seq = ?, digest = ?, source_position = ?, lost = 0, handed_back = 0 WHERE run_id = ?",
             )
@@ -175,7 +182,10 @@ fn head(row: &SqliteRow) -> Result<Head, StoreError> {
     Ok(Head { kind: column(row, "kind")?, fqn: column(row, "fqn")?, content_hash: hash(row, "content_hash")? })
 }
 
-async fn insert_all(db: &mut SqliteConnection, staging: &str, records: &[Record]) -> Result<(), StoreError> {
+/// A record, and its body as it is stored.
+type Row<'a> = (&'a Record, &'a Option<Vec<u8>>);
+
+async fn insert_all(db: &mut SqliteConnection, staging: &str, records: &[Row<'_>]) -> Result<(), StoreError> {
     let mut rest = records;
     for rows in ROWS {
         let blocks = rest.chunks_exact(rows);
@@ -187,11 +197,11 @@ async fn insert_all(db: &mut SqliteConnection, staging: &str, records: &[Record]
     Ok(())
 }
 
-async fn insert(db: &mut SqliteConnection, staging: &str, records: &[Record]) -> Result<(), StoreError> {
+async fn insert(db: &mut SqliteConnection, staging: &str, records: &[Row<'_>]) -> Result<(), StoreError> {
     let mut insert = QueryBuilder::new(
         "INSERT INTO record (staging, seq, kind, fqn, content_hash, column_count, foreign_keys, memo, has_body, body) ",
     );
-    insert.push_values(records, |mut row, record| {
+    insert.push_values(records, |mut row, (record, body)| {
         let content = record.content.as_ref();
         row.push_bind(staging)
             .push_bind(signed(record.seq))
@@ -202,7 +212,7 @@ async fn insert(db: &mut SqliteConnection, staging: &str, records: &[Record]) ->
             .push_bind(list_text(content.map_or(&[], |content| &content.foreign_keys)))
             .push_bind(record.memo.as_ref())
             .push_bind(content.is_some())
-            .push_bind(content.map(|content| content.body.as_ref()));
+            .push_bind(body.as_deref());
     });
     insert.build().execute(&mut *db).await.map_err(failed(WRITE))?;
     Ok(())
