@@ -117,7 +117,7 @@ async fn a_needed_body_that_was_never_made_is_read_again_from_the_last_durable_p
 #[tokio::test]
 async fn a_run_that_is_durable_inside_of_an_emission_is_handed_back() {
     // One emission, in two batches: its checkpoint does not hold after the first.
-    let (small, large) = (|name: &str| entity(name, 10), |name: &str| entity(name, 700_000));
+    let (small, large) = (|name: &str| entity(name, 10), |name: &str| entity(name, 350_000));
     let entities = vec![small("0"), large("1"), large("2"), small("3"), small("4")];
     let source = Fake { at_once: 4, conditional: true, ..Fake::new(entities.clone()) };
     let (mut server, mut agent, mut session) = ready(source).await;
