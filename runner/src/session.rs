@@ -346,6 +346,10 @@ impl Session {
             let begun = self.clock.now();
             let end = self.one(renewed.take(), &mut told).await;
             self.link.send_replace(None);
+            // An agent that has left is no trouble.
+            if matches!(end.error, SessionError::AgentGone) {
+                return;
+            }
             renewed = end.renewed;
             if self.clock.now().since(begun) >= HEALTHY {
                 backoff.reset();
