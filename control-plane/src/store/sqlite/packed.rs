@@ -5,7 +5,7 @@
 //! (<https://www.rfc-editor.org/rfc/rfc8878>, 3.1.1), and bodies that an older version wrote are JSON: both are read.
 
 use bytes::Bytes;
-use zstd::bulk::{Compressor, Decompressor};
+use zstd::bulk::{Compressor, decompress};
 use zstd::zstd_safe::{MAGICNUMBER, get_frame_content_size};
 
 use crate::store::{Record, StoreError};
@@ -33,8 +33,7 @@ pub(super) fn unpack(stored: Vec<u8>) -> Result<Bytes, StoreError> {
     }
     let Ok(Some(length)) = get_frame_content_size(&stored) else { return Err(BROKEN) };
     let length = usize::try_from(length.min(MOST)).or(Err(BROKEN))?;
-    let body = Decompressor::new().and_then(|mut frames| frames.decompress(&stored, length));
-    body.map(Bytes::from).or(Err(BROKEN))
+    decompress(&stored, length).map(Bytes::from).or(Err(BROKEN))
 }
 
 #[cfg(test)]
