@@ -4,7 +4,7 @@ use super::connect::ConnectError;
 use super::machine::SessionError;
 
 impl SessionError {
-    /// `configuration`, `network`, `proxy`, `tls`, `refused`, `silent`, `closed`, `renewed`, `protocol` or `stopped`.
+    /// `configuration`, `network`, `proxy`, `tls`, `refused`, `silent`, `closed`, `renewed` or `protocol`.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Connect(error) => error.kind(),
@@ -14,9 +14,9 @@ impl SessionError {
             // A stream that the network broke has a status without a reason of the catalogue.
             Self::Refused(refusal) if refusal.reason.is_none() => "network",
             Self::Refused(_) => "refused",
-            Self::Closed => "closed",
+            // After an agent that has left nobody is told.
+            Self::Closed | Self::AgentGone => "closed",
             Self::Renewed => "renewed",
-            Self::AgentGone => "stopped",
         }
     }
 }
